@@ -1,0 +1,6 @@
+"""Auxiliary heads of training. `requires` names the tensors that their `loss` takes."""
+
+from .alignment_head import AlignmentHead
+from .mask_grounding_head import MaskedWords, MaskGroundingHead
+
+__all__ = ['AlignmentHead', 'MaskGroundingHead', 'MaskedWords']

@@ -1,0 +1,169 @@
+"""Mask Grounding: guess masked words from the rest of the sentence, the image and the place of the mask."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmagnet.registry import MODELS
+
+from ..layers import sine_positions_1d, sine_positions_2d
+
+
+class MaskedWords(NamedTuple):
+    """A batch of sentences with some words masked.
+
+    Attributes:
+        input_ids: (B, L), to be fed to the text tower instead of the original ids.
+        positions: (K,) positions in the flattened (B * L) batch that were drawn.
+        target: (K,) the original id where a real word was drawn, -100 where the draw fell on a special token or a pad.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    target: Tensor
+
+
+@MODELS.register_module()
+class MaskGroundingHead(BaseModule):
+    """The paper's Mask Grounding (DESIGN section 1, "Mask Grounding" [P]; numbers marked there are [R]).
+
+    Training only. It works on any text and image tokens: `mask_words` before the text tower, `loss` after it.
+
+    Args:
+        text_channels: D, width of the words and of the predictor.
+        image_channels: C_4, width of the image tokens.
+        vocab_size: Size of the vocabulary that is predicted.
+        mask_token_id: Id of [MASK], whose embedding in the text tower is the learnable masked word.
+        mask_ratio: Probability of choosing each real word [R].
+        keep_ratio: Share of the chosen words that stay what they are [R].
+        forward_mode: ``'joint'``: the masked words also drive the segmentation; ``'separate'``: a second, masked pass
+            is made for this head alone [R].
+        num_layers: Transformer layers M of the predictor [R].
+        num_heads: Their heads [R].
+        dropout: Their dropout.
+        loss_weight: Factor of the loss.
+        init_cfg: As of every MMEngine module.
+    """
+
+    requires = ('words', 'word_mask', 'image', 'gt_masks', 'masked_words')
+
+    def __init__(
+        self,
+        text_channels: int,
+        image_channels: int,
+        vocab_size: int,
+        mask_token_id: int,
+        mask_ratio: float = 0.15,
+        keep_ratio: float = 0.1,
+        forward_mode: str = 'joint',
+        num_layers: int = 6,
+        num_heads: int = 8,
+        dropout: float = 0.1,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if forward_mode not in ('joint', 'separate'):
+            raise ValueError(f"forward_mode={forward_mode!r}: expected 'joint' or 'separate'")
+        for name, ratio in (('mask_ratio', mask_ratio), ('keep_ratio', keep_ratio)):
+            if not 0 <= ratio <= 1:
+                raise ValueError(f'{name}={ratio}: expected a probability, 0 to 1')
+        self.mask_token_id = mask_token_id
+        self.mask_ratio, self.keep_ratio = mask_ratio, keep_ratio
+        self.forward_mode = forward_mode
+        self.loss_weight = loss_weight
+        width = text_channels
+        self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
+        self.image_proj = nn.Linear(image_channels, width)
+        self.type_embed = nn.Parameter(0.02 * torch.randn(3, width))  # text, image, mask
+        layer = nn.TransformerEncoderLayer(width, num_heads, width, dropout, activation='gelu', batch_first=True)
+        self.predictor = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
+        self.classifier = nn.Linear(width, vocab_size)
+
+    def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords:
+        """Choose real words and mask most of them; [CLS], [SEP] and pads are never chosen.
+
+        Positions are drawn on the CPU, so that only those are scored later without waiting for the device, and the draw
+        does not depend on the device.
+
+        Args:
+            input_ids: (B, L), each row [CLS] words [SEP] pads.
+            word_mask: (B, L), 1 = real word.
+        """
+        drawn = (torch.rand(input_ids.shape) < self.mask_ratio).flatten().nonzero().squeeze(1)
+        kept = torch.rand(drawn.shape) < self.keep_ratio
+        drawn, kept = drawn.to(input_ids.device, non_blocking=True), kept.to(input_ids.device, non_blocking=True)
+        # the first token is [CLS]; a word is followed by another real token, [SEP] is not
+        word = F.pad(word_mask[:, 2:], (1, 1)).flatten()[drawn].bool()
+        original = input_ids.flatten()[drawn]
+        masked = input_ids.flatten().scatter(
+            0, drawn, torch.where(word & ~kept, torch.full_like(original, self.mask_token_id), original)
+        )
+        return MaskedWords(masked.view_as(input_ids), drawn, original.masked_fill(~word, -100))
+
+    def loss(
+        self, words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor, masked_words: MaskedWords
+    ) -> dict[str, Tensor]:
+        """Cross-entropy of the chosen words.
+
+        Args:
+            words: Words after the last bridge, (B, L, D), from `masked_words.input_ids`.
+            word_mask: (B, L), 1 = real word.
+            image: Map after the last bridge, (B, H_4, W_4, C_4).
+            gt_masks: (B, 1, H, W), 1 in the mask.
+            masked_words: What `mask_words` returned.
+
+        Returns:
+            ``loss_grounding``: the mean over the chosen words of all processes; zero, but connected to every parameter,
+            when there is none. ``acc_grounding``: percentage guessed right in this process.
+        """
+        hidden = self.predict_words(words, word_mask, image, gt_masks)
+        logits = self.classifier(hidden.flatten(0, 1)[masked_words.positions]).float()
+        target = masked_words.target
+        count = (target >= 0).sum().float()
+        correct = (logits.argmax(1) == target).sum() if len(target) else count
+        scored = count.clone()
+        if get_world_size() > 1:
+            all_reduce(scored, 'mean')  # so that the mean over processes is the mean over words
+        loss = F.cross_entropy(logits, target, ignore_index=-100, reduction='sum') / scored.clamp(
+            min=1 / get_world_size()
+        )
+        return {
+            'loss_grounding': self.loss_weight * loss,
+            'acc_grounding': 100 * correct / count.clamp(min=1),
+        }
+
+    def predict_words(self, words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor) -> Tensor:
+        """Hidden states (B, L, D) from which the masked words are guessed; arguments as of `loss`."""
+        length, width = words.shape[1:]
+        height, columns = image.shape[1:3]
+        words = words + sine_positions_1d(length, width, words.device) + self.type_embed[0]
+        pixels = self.image_proj(image.flatten(1, 2))
+        pixels = pixels + sine_positions_2d(height, columns, width, words.device) + self.type_embed[1]
+        place = self.mask_encoder(mask_centre(gt_masks)).unsqueeze(1) + self.type_embed[2]
+        tokens = torch.cat([words, pixels.to(words.dtype), place.to(words.dtype)], dim=1)
+        hidden_tokens = F.pad(word_mask == 0, (0, tokens.shape[1] - length))
+        return self.predictor(tokens, src_key_padding_mask=hidden_tokens)[:, :length]
+
+
+def mask_centre(masks: Tensor) -> Tensor:
+    """Mean pixel position of masks.
+
+    Args:
+        masks: (B, 1, H, W), 1 in the mask.
+
+    Returns:
+        (B, 2) float32: x / W and y / H, in 0..1; (0, 0) for a mask without pixels.
+    """
+    inside = (masks[:, 0] == 1).float()
+    height, width = inside.shape[1:]
+    pixels = inside.sum((1, 2)).clamp(min=1)
+    x = inside.sum(1) @ torch.arange(width, device=masks.device, dtype=torch.float32) / pixels / width
+    y = inside.sum(2) @ torch.arange(height, device=masks.device, dtype=torch.float32) / pixels / height
+    return torch.stack([x, y], dim=1)

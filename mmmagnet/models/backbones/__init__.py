@@ -1,0 +1,5 @@
+"""Image towers in stages: `stem`, `stage(i, .)`, `downsample(i, .)` on maps (B, H_i, W_i, C_i)."""
+
+from .staged_swin import StagedSwin
+
+__all__ = ['StagedSwin']

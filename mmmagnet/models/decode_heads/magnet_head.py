@@ -1,0 +1,103 @@
+"""MagNet's decoder: Mask2Former with one query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmmagnet.registry import MODELS
+
+from ..layers import PixelDecoder, QueryDecoder, QueryPrediction
+
+
+class DecodedMasks(NamedTuple):
+    """What `MagNetHead.forward` returns.
+
+    Attributes:
+        predictions: One `QueryPrediction` before the first decoder layer and one after each; the last is final.
+        mask_features: (B, E, H_1, W_1), which the masks are read from.
+    """
+
+    predictions: list[QueryPrediction]
+    mask_features: Tensor
+
+
+@MODELS.register_module()
+class MagNetHead(BaseModule):
+    """Pixel decoder over four scales and a masked-attention decoder of one query (DESIGN section 1, "Decoder" [O]).
+
+    It has the interface of an mmseg decode head (`loss`, `predict`), with one channel of foreground logits.
+
+    Args:
+        in_channels: Channels C_i of the feature maps, fine to coarse.
+        feat_channels: E, width of the decoder.
+        num_heads: Heads of all attentions.
+        num_points: Points of the deformable attention per head and scale.
+        pixel_decoder_layers: Deformable layers.
+        pixel_decoder_ffn: Hidden width of their FFNs.
+        decoder_layers: Layers of the query decoder.
+        decoder_ffn: Hidden width of their FFNs.
+        num_groups: Groups of the GroupNorms.
+        loss_decode: The loss of each prediction.
+        init_cfg: As of every MMEngine module.
+    """
+
+    align_corners = True
+    num_classes = 2
+    out_channels = 1
+    threshold = 0.5
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        feat_channels: int = 256,
+        num_heads: int = 8,
+        num_points: int = 4,
+        pixel_decoder_layers: int = 4,
+        pixel_decoder_ffn: int = 1024,
+        decoder_layers: int = 9,
+        decoder_ffn: int = 2048,
+        num_groups: int = 32,
+        loss_decode: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.feat_channels = feat_channels
+        self.pixel_decoder = PixelDecoder(
+            in_channels, feat_channels, pixel_decoder_layers, num_heads, num_points, pixel_decoder_ffn, num_groups
+        )
+        self.query_decoder = QueryDecoder(
+            feat_channels, 1, decoder_layers, num_heads, decoder_ffn, num_classes=self.num_classes
+        )
+        self.loss_decode = MODELS.build(loss_decode or dict(type='MaskLoss'))
+
+    def forward(self, inputs: Sequence[Tensor]) -> DecodedMasks:
+        """Decode feature maps (B, C_i, H_i, W_i), fine to coarse."""
+        mask_features, scales = self.pixel_decoder(inputs)
+        return DecodedMasks(self.query_decoder(mask_features, scales), mask_features)
+
+    def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: Any = None) -> dict[str, Tensor]:
+        """Losses of a batch; `batch_data_samples` carry `gt_sem_seg` of the input's size."""
+        return self.loss_by_feat(self.forward(inputs), batch_data_samples)
+
+    def loss_by_feat(self, decoded: DecodedMasks, batch_data_samples: list) -> dict[str, Tensor]:
+        """Loss of every prediction, at the size of the ground truth."""
+        labels = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples])
+        logits = torch.cat([prediction.masks for prediction in decoded.predictions], dim=1)
+        logits = F.interpolate(logits, labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        losses = self.loss_decode(logits, labels)
+        # the class logits have no loss; kept in the graph so that DDP sees their gradient (zero)
+        unused = torch.stack([prediction.classes.sum() for prediction in decoded.predictions]).sum()
+        losses['loss_bce'] = losses['loss_bce'] + 0 * unused.float()
+        return losses
+
+    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:
+        """Foreground logits (B, 1, H, W) at the size of the network's input (`img_shape`)."""
+        masks = self.forward(inputs).predictions[-1].masks
+        size = batch_img_metas[0].get('pad_shape') or batch_img_metas[0]['img_shape']
+        return F.interpolate(masks, tuple(size[:2]), mode='bilinear', align_corners=self.align_corners)

@@ -1,0 +1,141 @@
+"""Multi-scale deformable attention (Deformable DETR, eq. 3) in plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DeformableAttention(nn.Module):
+    """Each query reads a few points of every level, at learned offsets from its own position.
+
+    Parameter names are mmcv's (`MultiScaleDeformableAttention`), whose compiled kernel is used on CUDA where it is
+    installed; nothing needs it.
+
+    Args:
+        width: Channels E of queries, values and result.
+        num_levels: Levels S.
+        num_heads: Heads h.
+        num_points: Points P read per head and level.
+    """
+
+    def __init__(self, width: int = 256, num_levels: int = 4, num_heads: int = 8, num_points: int = 4) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ValueError(f'num_heads={num_heads} does not divide the width {width} of the deformable attention')
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        self.sampling_offsets = nn.Linear(width, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(width, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(width, width)
+        self.output_proj = nn.Linear(width, width)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """Start as Deformable DETR does: heads look in different directions, points lie further out one by one."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angles = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
+        direction = torch.stack([angles.cos(), angles.sin()], dim=1)
+        direction = direction / direction.abs().max(1, keepdim=True).values
+        steps = torch.arange(1, self.num_points + 1)
+        offsets = direction[:, None, None] * steps[None, None, :, None].expand(-1, self.num_levels, -1, -1)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(self, query: Tensor, value: Tensor, reference: Tensor, shapes: Sequence[tuple[int, int]]) -> Tensor:
+        """Read values at reference points plus offsets.
+
+        Args:
+            query: (B, Q, E).
+            value: (B, N, E), the levels one after another, N = sum of their H * W.
+            reference: (Q, 2), (x, y) of each query in 0..1.
+            shapes: (H, W) of each level.
+
+        Returns:
+            (B, Q, E).
+        """
+        batch, length, _ = query.shape
+        heads, levels, points = self.num_heads, self.num_levels, self.num_points
+        offsets = self.sampling_offsets(query).view(batch, length, heads, levels, points, 2)
+        weights = self.attention_weights(query).view(batch, length, heads, levels * points).softmax(-1)
+        weights = weights.view(batch, length, heads, levels, points)
+        sizes = level_sizes(tuple(shapes), query.device)
+        locations = reference[:, None, None, None] + offsets / sizes[:, None]
+        value = self.value_proj(value).unflatten(2, (heads, -1))
+        kernel = compiled_kernel() if value.is_cuda else None
+        if kernel is not None:
+            sampled = run_compiled(kernel, value, shapes, locations, weights)
+        else:
+            sampled = sample_levels(value, shapes, locations, weights)
+        return self.output_proj(sampled.to(query.dtype))
+
+
+def sample_levels(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of bilinear samples, zero outside the maps.
+
+    Args:
+        value: (B, N, h, c).
+        shapes: (H, W) of each level.
+        locations: (B, Q, h, S, P, 2), (x, y) in 0..1.
+        weights: (B, Q, h, S, P).
+
+    Returns:
+        (B, Q, h * c).
+    """
+    batch, _, heads, channels = value.shape
+    length = locations.shape[1]
+    # queries last: the widest axis is the contiguous one, and levels are summed one by one to stay in the cache
+    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).to(value.dtype)  # (S, B * h, P, Q, 2)
+    shares = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2).to(value.dtype)  # (S, B * h, 1, P, Q)
+    total = value.new_zeros(())
+    levels = value.split([height * width for height, width in shapes], dim=1)
+    for level, grid, share, (height, width) in zip(levels, grids, shares, shapes, strict=True):
+        plane = level.permute(0, 2, 3, 1).reshape(batch * heads, channels, height, width)
+        sampled = F.grid_sample(plane, grid, mode='bilinear', padding_mode='zeros', align_corners=False)
+        total = total + (sampled * share).sum(2)
+    return total.view(batch, heads * channels, length).transpose(1, 2)
+
+
+@lru_cache(maxsize=64)
+def level_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """(S, 2) float32: (width, height) of each level."""
+    return torch.tensor([(width, height) for height, width in shapes], dtype=torch.float32, device=device)
+
+
+@lru_cache(maxsize=64)
+def reference_points(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """(N, 2) float32: (x, y) of the centre of every token of all levels, in 0..1."""
+    points = []
+    for height, width in shapes:
+        y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing='ij')
+        points.append(torch.stack([x, y], dim=2).flatten(0, 1))
+    return torch.cat(points).to(device)
+
+
+@lru_cache(maxsize=1)
+def compiled_kernel() -> Any:
+    """mmcv's compiled autograd function, or None where `mmcv.ops` is not installed."""
+    try:
+        from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
+    except ImportError:
+        return None
+    return MultiScaleDeformableAttnFunction
+
+
+def run_compiled(
+    kernel: Any, value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
+) -> Tensor:
+    """`sample_levels` by mmcv's CUDA kernel, which works in fp32."""
+    spatial = torch.tensor(shapes, device=value.device)
+    starts = torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]])
+    return kernel.apply(value.float(), spatial, starts, locations.float().contiguous(), weights.float(), value.shape[0])

@@ -1,0 +1,220 @@
+"""The whole network: two towers, the bridges between them, a decode head and the heads of training."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models import BaseSegmentor
+from torch import Tensor, nn
+
+from mmmagnet.registry import MODELS
+
+
+class Features(NamedTuple):
+    """What the bridged towers give.
+
+    Attributes:
+        maps: Decoder features (B, C_i, H_i, W_i), one for each stage, fine to coarse.
+        image: The image tower's map after the last bridge, (B, H_4, W_4, C_4).
+        words: The words after the last bridge, (B, L, D).
+    """
+
+    maps: list[Tensor]
+    image: Tensor
+    words: Tensor
+
+
+@MODELS.register_module()
+class ReferringSegmentor(BaseSegmentor):
+    """Segments the one thing an expression refers to.
+
+    Widths are discovered: a part whose constructor names `in_channels`, `image_channels`, `text_channels`,
+    `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
+
+    Args:
+        backbone: Staged image tower.
+        text_encoder: Staged text tower with as many stages.
+        neck: Bridges between them.
+        decode_head: Feature maps -> foreground logits; `MagNetHead` or any mmseg decode head.
+        auxiliary_head: Heads of training. One with `requires` is handed those tensors by name; any other is an mmseg
+            head on the feature maps. One with `mask_words` masks the words of its forward pass.
+        data_preprocessor: Normalises images and stacks the batch.
+        train_cfg: Handed to mmseg heads.
+        test_cfg: Handed to mmseg heads.
+        init_cfg: As of every MMEngine module.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        text_encoder: dict,
+        neck: dict,
+        decode_head: dict,
+        auxiliary_head: dict | list[dict] | None = None,
+        data_preprocessor: dict | None = None,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        self.backbone: Any = MODELS.build(backbone)
+        self.text_encoder: Any = MODELS.build(text_encoder)
+        if self.backbone.num_stages != self.text_encoder.num_stages:
+            raise ValueError(
+                f'backbone has {self.backbone.num_stages} stages and text_encoder {self.text_encoder.num_stages}: '
+                'set as many stage_ends'
+            )
+        known: dict[str, Any] = {
+            'image_channels': self.backbone.out_channels,
+            'text_channels': self.text_encoder.out_channels,
+            'vocab_size': self.text_encoder.vocab_size,
+            'mask_token_id': self.text_encoder.mask_token_id,
+        }
+        self.neck: Any = build_part(neck, known)
+        known['in_channels'] = self.neck.out_channels
+        known['image_channels'] = self.backbone.out_channels[-1]
+        self.decode_head: Any = build_part(decode_head, known)
+        known['feat_channels'] = getattr(self.decode_head, 'feat_channels', None)
+        heads = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or []
+        self.auxiliary_head: Any = nn.ModuleList(build_part(head, known) for head in heads)
+        self.train_cfg = train_cfg
+        self.test_cfg = test_cfg or {}
+
+    def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
+        """Run both towers with their bridges.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            input_ids: Token ids (B, L).
+            word_mask: (B, L), 1 = real word.
+        """
+        maps = []
+        image, words = self.backbone.stem(inputs), self.text_encoder.stem(input_ids, word_mask)
+        for stage in range(self.backbone.num_stages):
+            image, words = self.backbone.stage(stage, image), self.text_encoder.stage(stage, words, word_mask)
+            feature, image, words = self.neck.bridge(stage, image, words, word_mask)
+            maps.append(feature)
+            image = self.backbone.downsample(stage, image)
+        return Features(maps, image, words)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            data_samples: With `input_ids`, `word_mask` and `gt_sem_seg` of the input's size.
+        """
+        input_ids, word_mask = stack_words(data_samples)
+        grounding: Any = next((head for head in self.auxiliary_head if hasattr(head, 'mask_words')), None)
+        masked = grounding.mask_words(input_ids, word_mask) if grounding is not None else None
+        if masked is None:
+            features = grounded = self.extract_feat(inputs, input_ids, word_mask)
+        elif grounding.forward_mode == 'joint':
+            features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
+        else:  # both passes as one batch: no part of the towers mixes samples
+            both = self.extract_feat(
+                inputs.repeat(2, 1, 1, 1), torch.cat([input_ids, masked.input_ids]), word_mask.repeat(2, 1)
+            )
+            size = len(inputs)
+            features = Features([feature[:size] for feature in both.maps], both.image[:size], both.words[:size])
+            grounded = Features([feature[size:] for feature in both.maps], both.image[size:], both.words[size:])
+
+        tensors: dict[str, Any] = {
+            'words': features.words,
+            'word_mask': word_mask,
+            'image': features.image,
+            'gt_masks': torch.stack([sample.gt_sem_seg.data for sample in data_samples]),
+            'masked_words': masked,
+        }
+        losses: dict[str, Tensor] = {}
+        if hasattr(self.decode_head, 'feat_channels'):  # a head whose mask features others may read
+            decoded = self.decode_head(features.maps)
+            tensors['mask_features'] = decoded.mask_features
+            losses.update(add_prefix('decode', self.decode_head.loss_by_feat(decoded, data_samples)))
+        else:
+            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, data_samples, self.train_cfg)))
+        for index, head in enumerate(self.auxiliary_head):
+            if not hasattr(head, 'requires'):
+                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
+                continue
+            given = {name: tensors[name] for name in head.requires}
+            if head is grounding:
+                given.update(words=grounded.words, image=grounded.image)
+            losses.update(head.loss(**given))
+        # what leaves the last bridge may have no reader; kept in the graph so that DDP sees its gradient (zero)
+        first = next(name for name in losses if 'loss' in name)
+        losses[first] = losses[first] + 0 * (features.words.float().mean() + features.image.float().mean())
+        return losses
+
+    def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
+        """Masks of a batch.
+
+        Args:
+            inputs: Normalised images (B, 3, H, W).
+            data_samples: With `input_ids`, `word_mask` and the metainfo `img_shape` and `ori_shape`.
+
+        Returns:
+            The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size) and
+            ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5).
+        """
+        logits = self.encode_decode(inputs, data_samples)
+        for sample, logit in zip(data_samples or [], logits, strict=True):
+            size = sample.metainfo.get('ori_shape', logit.shape[1:])
+            # the squash maps pixel areas onto each other: corners are not aligned
+            full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
+            sample.set_data(
+                {
+                    'seg_logits': PixelData(data=logit),
+                    'pred_sem_seg': PixelData(data=(full > 0).to(torch.uint8)),
+                }
+            )
+        return data_samples or []
+
+    def encode_decode(self, inputs: Tensor, batch_data_samples: list | None) -> Tensor:
+        """Foreground logits (B, 1, H, W) at the input's size, in fp32."""
+        features = self._features_of(inputs, batch_data_samples)
+        metas = [{**sample.metainfo, 'img_shape': tuple(inputs.shape[2:])} for sample in batch_data_samples or []]
+        logits = self.decode_head.predict(features.maps, metas, self.test_cfg).float()
+        return logits if logits.shape[1] == 1 else logits[:, 1:2] - logits[:, 0:1]
+
+    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Any:
+        """What the decode head makes of a batch, without post-processing."""
+        return self.decode_head(self._features_of(inputs, data_samples).maps)
+
+    def _features_of(self, inputs: Tensor, data_samples: list | None) -> Features:
+        return self.extract_feat(inputs, *stack_words(data_samples))
+
+
+def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
+    """Token ids and word masks of a batch, each (B, L).
+
+    Raises:
+        ValueError: If a sample has none.
+    """
+    if not data_samples or any('input_ids' not in sample or 'word_mask' not in sample for sample in data_samples):
+        raise ValueError(
+            'data_samples carry no input_ids and word_mask: TokenizeExpression and PackReferringInputs are missing in '
+            'the pipeline'
+        )
+    return (
+        torch.stack([sample.input_ids for sample in data_samples]),
+        torch.stack([sample.word_mask for sample in data_samples]),
+    )
+
+
+def build_part(config: dict, known: dict[str, Any]) -> Any:
+    """Build a registered module, filling in what its constructor asks for by name and its config leaves out."""
+    part = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    if part is None:
+        raise KeyError(f'{config["type"]} is not registered: name its package in custom_imports of the config')
+    names = inspect.signature(part.__init__).parameters
+    return MODELS.build({**{name: value for name, value in known.items() if name in names}, **config})
+
+
+def add_prefix(prefix: str, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put `prefix.` before the names of some losses."""
+    return {f'{prefix}.{name}': value for name, value in losses.items()}

@@ -1,0 +1,5 @@
+"""Text towers in stages: `stem(input_ids, word_mask)`, `stage(i, words, word_mask)` on words (B, L, D)."""
+
+from .staged_bert import StagedBert
+
+__all__ = ['StagedBert']

@@ -1,0 +1,16 @@
+"""The registries in which every part of mmmagnet is found by name.
+
+They are MMSegmentation's own, so a part of ours fits into an mmseg config and a part of mmseg's into one of ours.
+"""
+
+from mmseg.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    METRICS,
+    MODELS,
+    TRANSFORMS,
+    VISUALIZERS,
+)
+
+__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']

@@ -1,0 +1,80 @@
+"""Reading checkpoints without running what is in them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, with the file, the entry and the mend in its message."""
+
+
+def load_file(path: str | Path) -> Any:
+    """Load a checkpoint file: tensors and plain values, and MMEngine's log buffers; nothing that can run code.
+
+    Args:
+        path: A file of `torch.save`, or ``.safetensors``.
+
+    Returns:
+        What the file holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file is truncated, of another kind, or holds objects that are not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such checkpoint file')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file as load_safetensors
+
+            return load_safetensors(path)
+        with torch.serialization.safe_globals(_allowed()):
+            return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'{path}: holds objects that a checkpoint of weights does not need and that could run code '
+            f'({str(error).splitlines()[0]}); save its state dict alone with torch.save'
+        ) from error
+    except Exception as error:  # zip, pickle and safetensors readers each raise their own kinds on a damaged file
+        raise CheckpointError(f'{path}: not a whole checkpoint file ({error}); copy or download it again') from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a checkpoint file, out of ``state_dict`` or ``model`` where it is wrapped, without ``module.``.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read or holds no tensors by name.
+    """
+    content = load_file(path)
+    for wrapper in ('state_dict', 'model'):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise CheckpointError(f'{path}: holds no state dict (name -> tensor), at the top or under state_dict or model')
+    return {name.removeprefix('module.'): value for name, value in content.items()}
+
+
+def _allowed() -> list[Any]:
+    """What MMEngine's own checkpoints hold beside tensors: log buffers and the numpy arrays in them."""
+    import numpy as np
+
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
+    dtypes = {type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'b1', 'u4')}
+    return [HistoryBuffer, np.ndarray, np.dtype, scalar, reconstruct, *dtypes]
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def _load_local(filename: str, map_location: Any = None) -> Any:
+    """MMEngine's loading of local files (`load_from`, resume, test), by `load_file`."""
+    return load_file(filename)

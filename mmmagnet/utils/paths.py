@@ -1,0 +1,34 @@
+"""Where files that configs name are found."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from .errors import DataError
+
+_SCHEME = 'package://'
+
+
+def resolve_model_path(name: str) -> str:
+    """The folder that ``package://module/sub/folder`` means; any other name as it is.
+
+    The package is located, not imported.
+
+    Args:
+        name: A folder, the name of a model on a hub, or ``package://module/sub/folder``.
+
+    Raises:
+        DataError: If the package is not installed or has no such folder.
+    """
+    if not name.startswith(_SCHEME):
+        return name
+    module, _, rest = name.removeprefix(_SCHEME).partition('/')
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f'{name}: package {module} is not installed; pip install {module.replace("_", "-")}')
+    for location in spec.submodule_search_locations:
+        folder = Path(location, rest)
+        if folder.is_dir():
+            return str(folder)
+    raise DataError(f'{name}: package {module} has no folder {rest!r}')
