@@ -1,0 +1,7 @@
+"""Transforms of a referring set; everything else in a pipeline is mmcv's and mmseg's."""
+
+from .expression import SampleExpression, TokenizeExpression
+from .load_mask import LoadReferringMask
+from .packing import PackReferringInputs
+
+__all__ = ['LoadReferringMask', 'PackReferringInputs', 'SampleExpression', 'TokenizeExpression']

@@ -1,0 +1,54 @@
+"""From a results dict to what the network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mmmagnet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class PackReferringInputs(BaseTransform):
+    """Pack an image, its words and its mask.
+
+    Gives ``inputs``, uint8 (3, H, W) in mmcv's BGR order, and ``data_samples``, a `SegDataSample` with the data fields
+    ``gt_sem_seg`` ((1, h, w) uint8, where a mask was loaded), ``input_ids`` and ``word_mask`` ((L,) int64). Fields
+    follow the batch to the device, metainfo does not.
+
+    Args:
+        meta_keys: What else is kept, as metainfo, where it is there.
+    """
+
+    def __init__(
+        self,
+        meta_keys: Sequence[str] = (
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'expression',
+            'ref_id',
+            'sent_id',
+            'sample_idx',
+            'split',
+            'family',
+        ),
+    ) -> None:
+        self.meta_keys = tuple(meta_keys)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack."""
+        sample = SegDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
+        sample.input_ids = torch.from_numpy(results['input_ids'])
+        sample.word_mask = torch.from_numpy(results['word_mask'])
+        if 'gt_seg_map' in results:
+            mask = torch.from_numpy(np.ascontiguousarray(results['gt_seg_map']))
+            sample.gt_sem_seg = PixelData(data=mask.unsqueeze(0))
+        image = torch.from_numpy(np.ascontiguousarray(results['img'].transpose(2, 0, 1)))
+        return {'inputs': image, 'data_samples': sample}

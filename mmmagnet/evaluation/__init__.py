@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .referring_metric import ReferringSegMetric
+
+__all__ = ['ReferringSegMetric']
