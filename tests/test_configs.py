@@ -1,0 +1,93 @@
+"""Every config builds without a network, and says what it should."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+
+import mmmagnet  # noqa: F401
+from mmmagnet.registry import DATASETS, METRICS, MODELS
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').glob('*.py'))
+
+
+def build(config):
+    """The model on the meta device: shapes without memory."""
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        return MODELS.build(config.model)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_builds(name, monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    config = Config.fromfile(ROOT / name)
+    model = build(config)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = DATASETS.build({**config[loader].dataset, 'lazy_init': True})
+        assert dataset.test_mode == (loader != 'train_dataloader')
+        assert not Path(dataset.data_root).is_absolute()
+    for evaluator in (config.val_evaluator, config.test_evaluator):
+        assert METRICS.build(evaluator).resolution == 'input'
+    names = [parameter for parameter, _ in model.named_parameters()]
+    for key in config.optim_wrapper.paramwise_cfg.custom_keys:
+        assert any(key in parameter for parameter in names), f'{key} matches no parameter of {name}'
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_experiments_state_only_their_difference(name):
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith('#')]
+    assert len(lines) <= 20
+
+
+def test_published_size():
+    model = build(Config.fromfile(ROOT / 'configs/magnet_swin_b.py'))
+    grounding, alignment = model.auxiliary_head
+    count = sum(parameter.numel() for parameter in model.parameters())
+    count -= sum(parameter.numel() for parameter in grounding.parameters())
+    assert f'{count / 1e6:.1f}' == '297.0'
+    assert sum(parameter.numel() for parameter in alignment.parameters()) == 768 * 256 + 256
+
+
+def test_no_decay_on_norms_biases_and_positions():
+    config = Config.fromfile(ROOT / 'configs/magnet_swin_b.py')
+    model = build(config)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    name_of = {parameter: name for name, parameter in model.named_parameters()}
+    decayed = {name_of[p] for group in wrapper.optimizer.param_groups if group['weight_decay'] for p in group['params']}
+    norms = {
+        f'{name}.{parameter}'
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.LayerNorm, torch.nn.GroupNorm))
+        for parameter, _ in module.named_parameters(recurse=False)
+    }
+    assert norms
+    assert not decayed & norms
+    assert not [name for name in decayed if re.search(r'bias|position_embeddings|level_embed|query_embed', name)]
+    assert 'backbone.stages.0.0.mlp.0.weight' in decayed
+
+
+def test_foreign_config(tmp_path):
+    text = (ROOT / 'docs/foreign_config.md').read_text()
+    path = tmp_path / 'foreign.py'
+    path.write_text(re.search(r'```python\n(.*?)```', text, re.S).group(1))
+    config = Config.fromfile(path)
+    init_default_scope('mmseg')
+    model = MODELS.build(config.model)
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample(metainfo=dict(ori_shape=(40, 56), img_shape=(64, 64)))
+    sample.gt_sem_seg = PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long))
+    batch = dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2, data_samples=[sample, sample.clone()])
+    data = model.data_preprocessor(batch, training=True)
+    losses = model.loss(**data)
+    assert all(torch.isfinite(value).all() for value in losses.values())
+    model.eval()
+    predictions = model.predict(data['inputs'], data['data_samples'])
+    assert predictions[0].pred_sem_seg.shape == (40, 56)
