@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sized
 
-import torch
+import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
@@ -17,10 +17,12 @@ class EpochSampler(Sampler):
     """Like MMEngine's DefaultSampler, but yields visits: ``epoch * len(dataset) + item``.
 
     The dataset takes a visit apart again, so what it draws depends on seed, epoch and item alone: the same with any
-    number of workers or processes, and after an interruption.
+    number of workers or processes, and after an interruption. Process r of n takes every n-th visit from r on, so n
+    processes with batch b go through the same visits as one with batch n * b. The wrappers of MMEngine (RepeatDataset
+    ...) do not know visits: use ``infinite=True`` instead of repeating.
 
     Args:
-        dataset: The dataset.
+        dataset: A dataset whose items are asked for by visit, such as `RefCOCODataset`.
         shuffle: Permute the items, by seed and epoch.
         seed: Of the permutation. None draws one that all processes share.
         round_up: Repeat the first items so that every process gets as many.
@@ -45,17 +47,17 @@ class EpochSampler(Sampler):
         self.skipped = 0
 
     def __iter__(self) -> Iterator[int]:
-        skipped, self.skipped = self.skipped, 0
         if self.infinite:
-            stream: Iterator[int] = itertools.chain.from_iterable(map(self._visits, itertools.count(self.epoch)))
-            yield from itertools.islice(stream, self.rank + skipped * self.world_size, None, self.world_size)
-            return
+            skipped, self.skipped = self.skipped, 0
+            stream = itertools.chain.from_iterable(map(self._visits, itertools.count(self.epoch)))
+            return itertools.islice(stream, self.rank + skipped * self.world_size, None, self.world_size)
         visits = self._visits(self.epoch)
         if self.round_up:
             visits = list(itertools.islice(itertools.cycle(visits), len(self) * self.world_size))
-        yield from visits[self.rank :: self.world_size][skipped:]
+        return iter(visits[self.rank :: self.world_size])
 
     def __len__(self) -> int:
+        """Visits of this process in an epoch."""
         if self.round_up or self.infinite:
             return -(-self.size // self.world_size)
         return len(range(self.rank, self.size, self.world_size))
@@ -65,15 +67,20 @@ class EpochSampler(Sampler):
         self.epoch = epoch
 
     def skip(self, num_samples: int) -> None:
-        """Start the next pass after this process's first `num_samples` visits, as MMEngine asks on resuming."""
+        """Leave out this process's first `num_samples` visits, as MMEngine's iteration-based loop asks on resuming.
+
+        Raises:
+            ValueError: If `num_samples` is negative, or the sampler ends with its epoch and cannot follow such a loop.
+        """
         if num_samples < 0:
             raise ValueError(f'num_samples={num_samples}: cannot skip fewer than none')
+        if not self.infinite:
+            raise ValueError('EpochSampler: an iteration-based training can be resumed only with infinite=True')
         self.skipped = num_samples
 
     def _visits(self, epoch: int) -> list[int]:
         """All visits of an epoch, in order."""
-        items = torch.arange(self.size)
+        items = np.arange(self.size)
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + epoch)
-            items = torch.randperm(self.size, generator=generator)
+            items = np.random.default_rng((self.seed, epoch)).permutation(self.size)
         return (items + epoch * self.size).tolist()

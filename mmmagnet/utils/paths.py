@@ -24,6 +24,8 @@ def resolve_model_path(name: str) -> str:
     if not name.startswith(_SCHEME):
         return name
     module, _, rest = name.removeprefix(_SCHEME).partition('/')
+    if not module.isidentifier():  # to find a.b, a would be imported
+        raise DataError(f'{name}: names no package; write package://module/sub/folder')
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise DataError(f'{name}: package {module} is not installed; pip install {module.replace("_", "-")}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mmmagnet.utils import DataError, resolve_model_path
 
 @TRANSFORMS.register_module()
 class SampleExpression(BaseTransform):
-    """Draw one sentence of a ref, by ``draw`` = (seed, epoch, item) alone.
+    """Draw one sentence of a ref, each as likely, by ``draw`` = (seed, epoch, item) alone; a test item has only one.
 
     Required keys: ``sentences``, ``draw``. Added key: ``expression``.
     """
@@ -35,9 +36,13 @@ class TokenizeExpression(BaseTransform):
     Required key: ``expression``. Added keys: ``input_ids`` and ``word_mask``, each (L,) int64; 1 in the mask is a real
     word, [CLS] and [SEP] included.
 
+    What is longer than L is cut after the special tokens are added, as in the published evaluations (DESIGN section
+    2): a cut expression keeps one word more and loses its [SEP].
+
     Args:
-        tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression.
-        max_length: L; what is longer is cut after the special tokens are added.
+        tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression, once in
+            each process.
+        max_length: L.
 
     Raises:
         DataError: If the expression is empty or the tokenizer is not to be had.
@@ -54,11 +59,12 @@ class TokenizeExpression(BaseTransform):
             raise DataError(
                 f'ref {results.get("ref_id")} of {results.get("img_path")}: the expression is empty; remove it'
             )
-        encoded = load_tokenizer(self.tokenizer)(
-            expression, padding='max_length', truncation=True, max_length=self.max_length
-        )
-        results['input_ids'] = np.asarray(encoded['input_ids'], np.int64)
-        results['word_mask'] = np.asarray(encoded['attention_mask'], np.int64)
+        tokenizer = load_tokenizer(self.tokenizer)
+        words = tokenizer(expression, verbose=False)['input_ids'][: self.max_length]
+        input_ids = np.full(self.max_length, tokenizer.pad_token_id, np.int64)
+        input_ids[: len(words)] = words
+        results['input_ids'] = input_ids
+        results['word_mask'] = (np.arange(self.max_length) < len(words)).astype(np.int64)
         return results
 
 
@@ -69,9 +75,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises:
         DataError: If it is not to be had.
     """
+    # one sentence at a time gains nothing from threads, and forked workers would each warn of them
+    os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
     try:
-        return AutoTokenizer.from_pretrained(resolve_model_path(name))
+        tokenizer = AutoTokenizer.from_pretrained(resolve_model_path(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f'tokenizer={name!r}: {str(error).splitlines()[0]}; give the folder of a downloaded tokenizer'
         ) from error
+    if tokenizer.pad_token_id is None:
+        raise DataError(f'tokenizer={name!r}: has no padding token; give one of the BERT family')
+    return tokenizer

