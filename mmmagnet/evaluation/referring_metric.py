@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
@@ -34,7 +33,8 @@ class ReferringSegMetric(BaseMetric):
     Args:
         resolution: ``'input'``: at the size of the network's input, the ground truth resized nearest (the protocol of
             the published numbers); ``'original'``: at the size of the picture.
-        dump: File to which each pair is written as a line of JSON, with its predicted mask as compressed RLE.
+        dump: File to which each pair is written as a line of JSON, with its predicted mask as compressed RLE at the
+            scored resolution.
         prefix: Before the names of the scores.
         collect_device: As of every MMEngine metric.
     """
@@ -58,12 +58,16 @@ class ReferringSegMetric(BaseMetric):
         Args:
             data_batch: Not read.
             data_samples: What `ReferringSegmentor.predict` returns, as dicts.
+
+        Raises:
+            DataError: If a ground truth has not the scored resolution.
         """
         counts, masks = [], []
         for sample in data_samples:
             predicted, truth = self._pair(sample)
             counts.append(torch.stack([(predicted & truth).sum(), (predicted | truth).sum()]))
             masks.append(predicted)
+        # the one transfer from the device
         for sample, mask, (intersection, union) in zip(data_samples, masks, torch.stack(counts).tolist(), strict=True):
             pair = {
                 'sample_idx': sample['sample_idx'],
@@ -91,14 +95,15 @@ class ReferringSegMetric(BaseMetric):
         self.results.clear()
         if len(gathered) != size:
             raise RuntimeError(
-                f'{len(gathered)} of {size} pairs were scored: the sampler must visit every item (use DefaultSampler)'
+                f'{len(gathered)} of {size} pairs were scored: the sampler must visit every item of one dataset '
+                '(use DefaultSampler)'
             )
         pairs = [gathered[index] for index in sorted(gathered)]
         scores = self.compute_metrics(pairs)
         if is_main_process():
             self._report(scores, pairs)
             if self.dump is not None:
-                write_lines(Path(self.dump), pairs)
+                _write_lines(Path(self.dump), pairs)
         return {f'{self.prefix}/{name}' if self.prefix else name: score for name, score in scores.items()}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
@@ -124,18 +129,37 @@ class ReferringSegMetric(BaseMetric):
                 )
             return predicted, truth.to(predicted.device)
         predicted = sample['seg_logits']['data'][0] > 0
-        truth = truth.to(predicted.device)
-        if truth.shape != predicted.shape:  # nearest-exact is PIL's nearest
-            truth = F.interpolate(truth[None, None].float(), predicted.shape, mode='nearest-exact')[0, 0].bool()
-        return predicted, truth
+        return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
 
     def _report(self, scores: dict[str, float], pairs: list[dict]) -> None:
         sizes = {pair['size'] for pair in pairs}
         size = ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each picture its own'
         values = ', '.join(f'{name} {score:.2f}' for name, score in scores.items() if name != 'pairs')
+        name = f'{self.prefix} scores' if self.prefix else 'scores'
         MMLogger.get_current_instance().info(
-            f'scores at {self.resolution} resolution ({size}) over {scores["pairs"]} pairs: {values}'
+            f'{name} at {self.resolution} resolution ({size}): {values}, {scores["pairs"]} pairs'
         )
+
+
+def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a mask as Pillow's nearest does, to the pixel, on any device.
+
+    Pillow adds the step up from pixel to pixel, in double precision. Where a centre falls exactly between two pixels
+    (every third one from 640 to 480) the sum's rounding decides, and ``F.interpolate(mode='nearest-exact')`` differs.
+
+    Args:
+        mask: (h, w).
+        size: H and W.
+
+    Returns:
+        (H, W).
+    """
+    for axis, (old, new) in enumerate(zip(mask.shape, size, strict=True)):
+        if old != new:
+            step = old / new
+            centres = np.cumsum(np.concatenate([[step / 2], np.full(new - 1, step)]))
+            mask = mask.index_select(axis, torch.from_numpy(centres.astype(np.int64)).to(mask.device))
+    return mask
 
 
 def _describe(sample: dict, mask: Tensor) -> dict[str, Any]:
@@ -149,15 +173,16 @@ def _describe(sample: dict, mask: Tensor) -> dict[str, Any]:
     }
 
 
-def write_lines(path: Path, pairs: list[dict]) -> None:
+def _write_lines(path: Path, pairs: list[dict]) -> None:
     """Write one line of JSON per pair, with its IoU, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:
         with temporary.open('w', encoding='utf-8') as file:
             for pair in pairs:
-                iou = pair['intersection'] / pair['union'] if pair['union'] else 0.0
-                file.write(json.dumps({**pair, 'iou': iou}, ensure_ascii=False) + '\n')
+                line = {name: value for name, value in pair.items() if name != 'size'}
+                line['iou'] = pair['intersection'] / pair['union'] if pair['union'] else 0.0
+                file.write(json.dumps(line, ensure_ascii=False) + '\n')
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,10 @@
+"""mmmagnet: MagNet (Mask Grounding for Referring Image Segmentation, CVPR 2024) for MMSegmentation.
+
+Importing it registers every part, so a config needs ``custom_imports = dict(imports=['mmmagnet'])``.
+"""
+
+from . import datasets, engine, evaluation, models, visualization
+
+__version__ = '0.1.0'
+
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

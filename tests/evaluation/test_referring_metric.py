@@ -1,0 +1,252 @@
+"""Scores against counts made pixel by pixel, at both resolutions, in one process and in two."""
+
+import json
+import logging
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from mmengine.dataset import DefaultSampler
+from mmengine.logging import MMLogger
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from mmmagnet.evaluation import ReferringSegMetric
+from mmmagnet.evaluation.referring_metric import resize_nearest
+from mmmagnet.utils import DataError
+
+SIZE = 12
+KEYS = ['ref/oIoU', 'ref/mIoU', *(f'ref/P@0.{tenths}' for tenths in range(5, 10)), 'ref/pairs']
+
+
+def make_sample(index, truth, logits, predicted):
+    """What the network gives for a pair, as the evaluator hands it over."""
+    sample = {
+        'sample_idx': index,
+        'gt_sem_seg': {'data': torch.from_numpy(truth)[None]},
+        'seg_logits': {'data': torch.from_numpy(logits)[None]},
+        'pred_sem_seg': {'data': torch.from_numpy(predicted)[None]},
+        'img_path': f'pictures/{index}.jpg',
+        'ref_id': index // 2,
+        'sent_id': 100 + index,
+        'expression': f'größter {index}',
+        'split': 'val',
+    }
+    return {**sample, 'family': 'size'} if index % 3 == 0 else sample
+
+
+def random_samples(number, seed=0):
+    """Pairs with pictures of many sizes; some masks are empty, some predictions too, some nearly right."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for index in range(number):
+        height, width = rng.integers(5, 30, 2)
+        truth = (rng.random((height, width)) < rng.choice([0, 0.3, 0.8])).astype(np.uint8)
+        noise = rng.random(truth.shape) < rng.choice([0.02, 0.1, 0.5])
+        predicted = (truth ^ noise).astype(np.uint8) * rng.integers(0, 2, dtype=np.uint8)
+        logits = rng.normal(size=(SIZE, SIZE)).astype(np.float32) * 0.3
+        if index % 4:
+            squashed = np.array(Image.fromarray(truth).resize((SIZE, SIZE), Image.NEAREST))
+            logits += 2 * squashed.astype(np.float32) - 1
+        samples.append(make_sample(index, truth, logits, predicted))
+    return samples
+
+
+def reference(samples, resolution):
+    """I and U of each pair by loops over pixels, and the scores in exact arithmetic."""
+    counts = []
+    for sample in samples:
+        truth = sample['gt_sem_seg']['data'][0].numpy()
+        if resolution == 'input':
+            truth = np.array(Image.fromarray(truth).resize((SIZE, SIZE), Image.NEAREST))
+            predicted = sample['seg_logits']['data'][0].numpy() > 0
+        else:
+            predicted = sample['pred_sem_seg']['data'][0].numpy()
+        pairs = list(zip(truth.flatten().tolist(), predicted.flatten().tolist(), strict=True))
+        counts.append((sum(bool(t) and bool(p) for t, p in pairs), sum(bool(t) or bool(p) for t, p in pairs)))
+    ious = [Fraction(i, u) if u else Fraction(0) for i, u in counts]
+    scores = {
+        'ref/oIoU': float(100 * Fraction(sum(i for i, _ in counts), max(1, sum(u for _, u in counts)))),
+        'ref/mIoU': float(100 * sum(ious) / len(ious)),
+        'ref/pairs': len(samples),
+    }
+    for tenths in range(5, 10):
+        scores[f'ref/P@0.{tenths}'] = float(100 * Fraction(sum(iou >= Fraction(tenths, 10) for iou in ious), len(ious)))
+    return counts, scores
+
+
+def score(samples, batch=3, **settings):
+    metric = ReferringSegMetric(**settings)
+    for start in range(0, len(samples), batch):
+        metric.process(None, samples[start : start + batch])
+    return metric.evaluate(len(samples))
+
+
+@pytest.mark.parametrize('resolution', ['input', 'original'])
+def test_against_counting(resolution):
+    samples = random_samples(40)
+    counts, expected = reference(samples, resolution)
+    assert any(union == 0 for _, union in counts) or resolution == 'input'
+    scores = score(samples, resolution=resolution)
+    assert list(scores) == KEYS
+    assert scores == pytest.approx(expected, rel=1e-12)
+    assert all(isinstance(value, (int, float)) for value in scores.values())
+    assert 0 < scores['ref/P@0.5'] < 100
+
+
+def rectangle(pixels, height=10, width=20):
+    mask = np.zeros(height * width, np.uint8)
+    mask[:pixels] = 1
+    return mask.reshape(height, width)
+
+
+@pytest.mark.parametrize('tenths', [5, 6, 7, 8, 9])
+def test_thresholds_are_exact(tenths):
+    """IoU = X counts, one pixel less does not, whatever X is in binary."""
+    for union in range(10, 201, 10):
+        at = union * tenths // 10
+        scores = []
+        for intersection in (at, at - 1):
+            truth, predicted = rectangle(union), rectangle(intersection)
+            sample = make_sample(0, truth, predicted.astype(np.float32) - 0.5, predicted)
+            scores.append(score([sample], resolution='original')[f'ref/P@0.{tenths}'])
+        assert scores == [100, 0]
+
+
+@pytest.mark.parametrize(
+    ('truth', 'predicted', 'expected'), [(0, 0, 0), (0, 9, 0), (9, 0, 0), (9, 9, 100), (200, 200, 100)]
+)
+@pytest.mark.parametrize('resolution', ['input', 'original'])
+def test_empty_and_full(truth, predicted, expected, resolution):
+    mask = rectangle(predicted)
+    sample = make_sample(0, rectangle(truth), mask.astype(np.float32) - 0.5, mask)
+    scores = score([sample], resolution=resolution)
+    assert {key: scores[key] for key in KEYS[:-1]} == dict.fromkeys(KEYS[:-1], expected)
+
+
+def test_a_logit_of_zero_is_background():
+    sample = make_sample(0, rectangle(9), np.zeros((10, 20), np.float32), rectangle(9))
+    assert score([sample])['ref/oIoU'] == 0
+
+
+def test_large_sums_are_exact():
+    """10 834 pairs of 480 x 480: sums beyond what 32 bits hold."""
+    pair = {'intersection': 480 * 480 - 1, 'union': 480 * 480}
+    scores = ReferringSegMetric().compute_metrics([pair] * 20000)
+    assert scores['oIoU'] == pytest.approx(100 * (1 - 1 / 480**2), rel=1e-14)
+    assert scores['pairs'] == 20000
+
+
+@pytest.mark.parametrize('target', [(480, 480), (12, 12), (5, 7), (1, 1), (448, 448)])
+def test_nearest_is_pillows(target):
+    """To the pixel; from 640 to 480 torch's nearest-exact is not."""
+    for height, width in [(480, 640), (427, 640), (640, 425), (12, 12), (3, 1000), (612, 612)]:
+        numbers = np.arange(height * width, dtype=np.int32).reshape(height, width)
+        expected = np.array(Image.fromarray(numbers).resize(target[::-1], Image.NEAREST))
+        np.testing.assert_array_equal(resize_nearest(torch.from_numpy(numbers), target).numpy(), expected)
+
+
+def test_padded_and_repeated_pairs_count_once():
+    samples = random_samples(7)
+    metric = ReferringSegMetric()
+    for sample in [*samples, *samples[:2]]:
+        metric.process(None, [sample])
+    assert metric.evaluate(7) == pytest.approx(reference(samples, 'input')[1])
+
+
+def test_missing_pairs():
+    metric = ReferringSegMetric()
+    metric.process(None, random_samples(3))
+    with pytest.raises(RuntimeError, match='3 of 5 pairs were scored'):
+        metric.evaluate(5)
+    with pytest.raises(RuntimeError, match='0 of 3 pairs'):  # results do not leak into the next evaluation
+        metric.evaluate(3)
+
+
+def test_resolution_mismatch():
+    sample = random_samples(1)[0]
+    sample['gt_sem_seg']['data'] = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
+    with pytest.raises(DataError, match=r'0\.jpg: ground truth \(12, 12\) has not the original size .*after Resize'):
+        score([sample], resolution='original')
+    with pytest.raises(ValueError, match="resolution='full'"):
+        ReferringSegMetric(resolution='full')
+
+
+@pytest.mark.parametrize('resolution', ['input', 'original'])
+def test_dump(resolution, tmp_path):
+    samples = random_samples(6)
+    path = tmp_path / 'scores' / 'val.jsonl'
+    scores = score(samples[::-1], resolution=resolution, dump=str(path))
+    lines = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    counts, _ = reference(samples, resolution)
+    assert [path.name for path in path.parent.iterdir()] == ['val.jsonl']
+    for index, (line, sample, (intersection, union)) in enumerate(zip(lines, samples, counts, strict=True)):
+        mask = line.pop('mask')
+        assert line == {
+            'sample_idx': index,
+            'intersection': intersection,
+            'union': union,
+            'iou': intersection / union if union else 0.0,
+            'ref_id': index // 2,
+            'sent_id': 100 + index,
+            'split': 'val',
+            'expression': f'größter {index}',
+            'image': f'{index}.jpg',
+            **({'family': 'size'} if index % 3 == 0 else {}),
+        }
+        predicted = sample['pred_sem_seg']['data'][0].numpy()
+        if resolution == 'input':
+            predicted = (sample['seg_logits']['data'][0] > 0).numpy()
+        np.testing.assert_array_equal(coco_mask.decode(mask), predicted)
+    assert 100 * np.mean([line['iou'] for line in lines]) == pytest.approx(scores['ref/mIoU'])
+
+
+@pytest.mark.parametrize(('resolution', 'stated'), [('input', '(12 x 12)'), ('original', '(each picture its own)')])
+def test_log_line_states_the_resolution(resolution, stated, caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO):
+        scores = score(random_samples(5), resolution=resolution)
+    logger.removeHandler(caplog.handler)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f'ref scores at {resolution} resolution {stated}: oIoU {scores["ref/oIoU"]:.2f}, mIoU')
+    assert line.endswith('5 pairs')
+
+
+def test_prefix():
+    assert 'oIoU' in score(random_samples(2), prefix=None)
+    assert 'val/oIoU' in score(random_samples(2), prefix='val')
+
+
+def work(rank, world, folder):
+    """One of two processes: scores what its sampler gives it."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world)
+    samples = random_samples(7)
+    metric = ReferringSegMetric(dump=f'{folder}/dump.jsonl')
+    given = list(DefaultSampler(range(7), shuffle=False))
+    assert len(given) == 4  # 7 over 2: padded by one
+    for index in given:
+        metric.process(None, [samples[index]])
+    scores = metric.evaluate(7)
+    # not every item is visited
+    metric.process(None, [samples[rank]])
+    try:
+        metric.evaluate(7)
+    except RuntimeError as error:
+        scores['error'] = str(error)
+    with open(f'{folder}/{rank}.json', 'w') as file:  # noqa: PTH123
+        json.dump(scores, file)
+    dist.destroy_process_group()
+
+
+def test_two_processes(tmp_path):
+    multiprocessing.spawn(work, (2, str(tmp_path)), nprocs=2)
+    first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
+    assert first == second
+    assert first.pop('error').startswith('2 of 7 pairs were scored')
+    assert first == score(random_samples(7))
+    assert len((tmp_path / 'dump.jsonl').read_text().splitlines()) == 7
