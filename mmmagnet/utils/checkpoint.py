@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ def load_file(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_allowed()):
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))
         raise CheckpointError(
-            f'{path}: holds objects that a checkpoint of weights does not need and that could run code '
-            f'({str(error).splitlines()[0]}); save its state dict alone with torch.save'
+            f'{path}: refused, it holds more than weights and could run code ({asked[0] if asked else "a pickled object"}); '
+            'save its state dict alone with torch.save'
         ) from error
     except Exception as error:  # zip, pickle and safetensors readers each raise their own kinds on a damaged file
         raise CheckpointError(f'{path}: not a whole checkpoint file ({error}); copy or download it again') from error
@@ -71,7 +73,14 @@ def _allowed() -> list[Any]:
 
     scalar, reconstruct = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
     dtypes = {type(np.dtype(kind)) for kind in ('f8', 'f4', 'i8', 'i4', 'b1', 'u4')}
-    return [HistoryBuffer, np.ndarray, np.dtype, scalar, reconstruct, *dtypes]
+    return [HistoryBuffer, np.ndarray, np.dtype, scalar, reconstruct, *dtypes, (_history_method, 'builtins.getattr')]
+
+
+def _history_method(owner: Any, name: str) -> Any:
+    """Stands in for `getattr`, by which pickled log buffers name their own four statistics."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
+    return getattr(owner, name)
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)

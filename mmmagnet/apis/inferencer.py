@@ -1,0 +1,246 @@
+"""A checkpoint and a sentence are enough to segment a picture."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+from mmmagnet.registry import MODELS, TRANSFORMS
+from mmmagnet.utils import DataError
+from mmmagnet.utils.config import ConfigError, check_registered, load_config
+from mmmagnet.utils.weights import checkpoint_config, inference_model, load_weights
+from mmmagnet.visualization import draw_panels
+
+ImageLike = str | Path | np.ndarray | Image.Image
+
+
+@dataclass(frozen=True)
+class ReferringResult:
+    """What an expression refers to in a picture of H_0 x W_0 pixels.
+
+    Attributes:
+        expression: As it was given.
+        mask: (H_0, W_0) bool, True = referred.
+        score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty.
+        box: The mask's (x_0, y_0, x_1, y_1) in pixels, x_1 and y_1 exclusive; None where it is empty.
+    """
+
+    expression: str
+    mask: np.ndarray
+    score: float
+    box: tuple[int, int, int, int] | None
+
+    @property
+    def share(self) -> float:
+        """Share of the picture's pixels that the mask covers, 0 to 1."""
+        return float(self.mask.mean())
+
+
+class ReferringInferencer:
+    """Segments what expressions refer to, with a trained model.
+
+    No pretrained file is read and nothing stored in the checkpoint is run.
+
+    Args:
+        checkpoint: Weights, as MMEngine saves them in training or as a plain state dict.
+        config: The model's config (file, which is run, or `Config`). Default: the one stored in the checkpoint.
+        device: Default: an accelerator if there is one.
+        batch_size: Expressions that are run at a time.
+
+    Raises:
+        FileNotFoundError: If a file is not there.
+        CheckpointError: If the checkpoint cannot be read, stores no config, or is of another model than `config`.
+        ConfigError: If the config cannot be used.
+
+    Example:
+        >>> inferencer = ReferringInferencer('work_dirs/tiny/epoch_3.pth')
+        >>> first, second = inferencer('picture.png', ['the red circle', 'the square on the left'])
+        >>> first.mask.shape, first.box, first.score
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        config: str | Path | Config | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        stored = config is None
+        if config is None:
+            settings, source = checkpoint_config(checkpoint), f'{checkpoint} (meta.cfg)'
+        elif isinstance(config, Config):
+            settings, source = config, 'config'
+        else:
+            settings, source = load_config(config), str(config)
+        if 'model' not in settings:
+            raise ConfigError(f'{source}: has no `model`')
+        model, pipeline = inference_model(settings.model.to_dict()), _inference_pipeline(settings, source)
+        init_default_scope('mmseg')
+        if stored:
+            check_registered(model, MODELS, source)
+            check_registered(pipeline, TRANSFORMS, source)
+        self.device = _device_of(device)
+        self.batch_size = batch_size
+        self.pipeline = Compose(pipeline)
+        self.model = MODELS.build(model)
+        load_weights(self.model, checkpoint)
+        self.model.to(self.device).eval()
+
+    @torch.no_grad()
+    def __call__(self, image: ImageLike, text: str | Sequence[str]) -> list[ReferringResult]:
+        """Segment a picture.
+
+        Args:
+            image: File, PIL image, or RGB array (H_0, W_0, 3) uint8. Files and PIL images are turned upright by their
+                EXIF orientation, and so are the masks.
+            text: An expression or several.
+
+        Returns:
+            One result for each expression.
+
+        Raises:
+            FileNotFoundError: If the image file is not there.
+            DataError: If it is no image, or an expression is empty.
+        """
+        pixels = read_image(image)
+        texts = [text] if isinstance(text, str) else list(text)
+        for index, expression in enumerate(texts):
+            if not isinstance(expression, str) or not expression.strip():
+                raise DataError(f'expression {index + 1} of {len(texts)} is empty: say what to segment')
+            self._warn_if_cut(expression)
+        results = []
+        for start in range(0, len(texts), self.batch_size):
+            results += self._segment(pixels, texts[start : start + self.batch_size])
+        return results
+
+    def draw(self, image: ImageLike, result: ReferringResult) -> np.ndarray:
+        """The picture beside the mask laid over it, RGB uint8."""
+        note = f'score {result.score:.2f}, {100 * result.share:.1f} % of the picture'
+        return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=note)
+
+    def save(
+        self, image: ImageLike, results: Sequence[ReferringResult], out_dir: str | Path, stem: str | None = None
+    ) -> list[tuple[Path, Path]]:
+        """Write each result's overlay and mask as PNG.
+
+        Args:
+            image: As for a call.
+            results: Of that image.
+            out_dir: Folder, made where it is missing.
+            stem: First part of the names. Default: the image file's.
+
+        Returns:
+            For each result the overlay and the mask file (255 = referred).
+        """
+        out = Path(out_dir)
+        out.mkdir(parents=True, exist_ok=True)
+        stem = stem or (Path(image).stem if isinstance(image, (str, Path)) else 'image')
+        written = []
+        for index, result in enumerate(results):
+            slug = re.sub(r'[^a-z0-9]+', '_', result.expression.lower()).strip('_')[:40]
+            name = '_'.join(part for part in (stem, str(index), slug) if part)
+            overlay, mask = out / f'{name}_overlay.png', out / f'{name}_mask.png'
+            Image.fromarray(self.draw(image, result)).save(overlay)
+            Image.fromarray(result.mask.astype(np.uint8) * 255).save(mask)
+            written.append((overlay, mask))
+        return written
+
+    def _segment(self, pixels: np.ndarray, texts: Sequence[str]) -> list[ReferringResult]:
+        size = pixels.shape[:2]
+        packed = [
+            self.pipeline(
+                {
+                    'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
+                    'img_path': '',
+                    'img_shape': size,
+                    'ori_shape': size,
+                    'height': size[0],
+                    'width': size[1],
+                    'sentences': [text],
+                    'draw': (0, 0, index),
+                    'sample_idx': index,
+                }
+            )
+            for index, text in enumerate(texts)
+        ]
+        batch = {name: [item[name] for item in packed] for name in ('inputs', 'data_samples')}
+        samples = self.model.test_step(batch)
+        return [_result_of(text, sample, size) for text, sample in zip(texts, samples, strict=True)]
+
+    def _warn_if_cut(self, expression: str) -> None:
+        for transform in self.pipeline.transforms:
+            if isinstance(transform, TokenizeExpression):
+                count = len(load_tokenizer(transform.tokenizer)(expression, verbose=False)['input_ids'])
+                if count > transform.max_length:
+                    warnings.warn(
+                        f'expression of {count} tokens is cut to {transform.max_length}: {expression!r}', stacklevel=3
+                    )
+
+
+def read_image(image: ImageLike) -> np.ndarray:
+    """An image as RGB (H_0, W_0, 3) uint8.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        DataError: If it is no image.
+    """
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(f'image array {image.shape} {image.dtype}: give RGB (height, width, 3) of uint8')
+        return image
+    if isinstance(image, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    path = Path(image)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such image file')
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another picture file') from error
+
+
+def _device_of(device: str | torch.device | None) -> torch.device:
+    try:
+        found = torch.device(device or get_device())
+    except RuntimeError as error:
+        raise ConfigError(f'device {device!r}: PyTorch knows no such device; give cpu or cuda') from error
+    if found.type == 'cuda' and not torch.cuda.is_available():
+        raise ConfigError(f'device {str(device)!r}: PyTorch sees no GPU here; give cpu')
+    return found
+
+
+def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
+    """The transforms of testing without those that read files of a dataset."""
+    pipeline = config.get('test_pipeline')
+    if pipeline is None:
+        raise ConfigError(f'{source}: has no `test_pipeline`')
+    reading = ('LoadImageFromFile', 'LoadReferringMask')
+    return [dict(step) for step in pipeline if str(step['type']).rpartition('.')[2] not in reading]
+
+
+def _result_of(text: str, sample: Any, size: tuple[int, ...]) -> ReferringResult:
+    mask = sample.pred_sem_seg.data[0].bool()
+    logits: Tensor = sample.seg_logits.data[None]
+    probability = F.interpolate(logits, size[:2], mode='bilinear', align_corners=False)[0, 0].sigmoid()
+    box = None
+    if mask.any():
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    score = float(probability[mask].mean()) if box is not None else 0.0
+    return ReferringResult(text, mask.cpu().numpy(), score, box)

@@ -1,0 +1,5 @@
+"""What runs beside training and evaluation."""
+
+from . import hooks
+
+__all__ = ['hooks']

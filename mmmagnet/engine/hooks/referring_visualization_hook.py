@@ -1,0 +1,73 @@
+"""Pictures of what a model predicts while it is tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mmcv
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmmagnet.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ReferringVisualizationHook(Hook):
+    """Draws test samples through the runner's visualizer, one picture an expression, spread over the set.
+
+    Beside mmseg's `SegVisualizationHook` it bounds the number of pictures, names them after ref and sentence, and
+    reads images as the dataset does, without turning them by their EXIF orientation.
+
+    Args:
+        limit: Pictures of each run of the test loop, at most (of each process's samples; the first process draws).
+            None = all.
+        out_dir: Folder the pictures go to. None = the visualizer's backends.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, limit: int | None = None, out_dir: str | Path | None = None) -> None:
+        self.limit = limit
+        self.out_dir = Path(out_dir) if out_dir is not None else None
+        self._seen = self._drawn = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Start counting."""
+        self._seen = self._drawn = 0
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
+    ) -> None:
+        """Draw those of a batch whose turn it is."""
+        samples = len(runner.test_dataloader.sampler)
+        stride = 1 if self.limit is None else math.ceil(samples / max(1, self.limit))
+        for sample in outputs or []:
+            index = self._seen
+            self._seen += 1
+            if index % stride or (self.limit is not None and self._drawn >= self.limit):
+                continue
+            self._drawn += 1
+            name = picture_name(sample)
+            image = mmcv.imread(sample.img_path, flag='color_ignore_orientation', channel_order='rgb', backend='pillow')
+            runner.visualizer.add_datasample(
+                name,
+                image,
+                data_sample=sample.cpu(),
+                out_file=self.out_dir / f'{name}.png' if self.out_dir is not None else None,
+                step=index,
+            )
+
+
+def picture_name(sample: Any) -> str:
+    """``<split>_<image>_ref<id>_sent<id>``, as far as a data sample knows them."""
+    split, stem = str(sample.get('split', '')), Path(sample.img_path).stem
+    parts = [
+        '' if stem.startswith(split) else split,
+        stem,
+        f'ref{sample.ref_id}' if 'ref_id' in sample else '',
+        f'sent{sample.sent_id}' if 'sent_id' in sample else '',
+    ]
+    return '_'.join(part for part in parts if part)

@@ -1,0 +1,193 @@
+"""Config files, changed as a command line asks. They are run, so they must be trusted."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from .checkpoint import load_file
+from .config_text import ConfigError, check_registered, config_from_text
+
+__all__ = [
+    'ConfigError',
+    'check_registered',
+    'config_from_text',
+    'enable_amp',
+    'leaf_datasets',
+    'load_config',
+    'parse_options',
+    'set_data_root',
+    'set_resume',
+    'set_seed',
+]
+
+# settings MMEngine reads from a config beside the arguments of its Runner
+_RUNNER_SETTINGS = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+}
+
+
+def load_config(
+    path: str | Path,
+    options: dict[str, Any] | None = None,
+    data_root: str | Path | None = None,
+    work_dir: str | Path | None = None,
+) -> Config:
+    """Read a config file and change it as a command line asks. The file is run: it must be trusted.
+
+    Args:
+        path: The file; or its path inside the installed package, such as ``configs/magnet_swin_b.py``.
+        options: Dotted names -> values that replace those of the file.
+        data_root: Prepared folder that all datasets read instead of the file's.
+        work_dir: Folder of logs and checkpoints. Default: the file's `work_dir`, else ``work_dirs/<name of the file>``.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ConfigError: If the file does not run, an option names a setting that is unknown, or `data_root` would merge
+            datasets that are several.
+    """
+    found = Path(path)
+    if not found.is_file():
+        found = Path(__file__).parents[1] / '.mim' / path
+    if not found.is_file():
+        raise FileNotFoundError(f'{path}: no such config file')
+    try:
+        config = Config.fromfile(str(found))
+    except Exception as error:  # whatever a Python file may raise
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}') from error
+    if options:
+        _check_names(config, options)
+        try:
+            config.merge_from_dict(options)
+        except (KeyError, TypeError, IndexError, AssertionError) as error:
+            raise ConfigError(f'--cfg-options for {path}: {error}') from error
+    if data_root is not None:
+        set_data_root(config, data_root)
+    config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs') / found.stem)
+    return config
+
+
+def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``['train_cfg.max_epochs=1', ...]`` of a command line -> a dict, by MMEngine's rules."""
+    if not pairs:
+        return {}
+    parser = argparse.ArgumentParser(prog='--cfg-options', add_help=False)
+    parser.add_argument('--pairs', nargs='+', action=DictAction)
+    for pair in pairs:
+        if '=' not in pair:
+            raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
+    return dict(parser.parse_args(['--pairs', *pairs]).pairs)
+
+
+def set_data_root(config: Config, data_root: str | Path) -> None:
+    """Let the datasets of all dataloaders read one prepared folder.
+
+    Raises:
+        ConfigError: If a dataloader joins datasets of different folders.
+    """
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        datasets = list(leaf_datasets((config.get(name) or {}).get('dataset')))
+        roots = {str(dataset.get('data_root')) for dataset in datasets}
+        if len(roots) > 1:
+            raise ConfigError(
+                f'--data-root: {name} joins datasets of {len(roots)} folders ({", ".join(sorted(roots))}); '
+                'set each with --cfg-options'
+            )
+        for dataset in datasets:
+            dataset['data_root'] = str(data_root)
+    if 'data_root' in config:
+        config.data_root = str(data_root)
+
+
+def set_seed(config: Config, seed: int) -> None:
+    """Let everything random in a training follow one seed: weights, order of the refs, expressions drawn."""
+    from mmmagnet.registry import DATA_SAMPLERS, DATASETS
+
+    config.randomness = {**(config.get('randomness') or {}), 'seed': seed}
+    loader = config.get('train_dataloader') or {}
+    parts = [(DATASETS, part) for part in leaf_datasets(loader.get('dataset'))]
+    if loader.get('sampler'):
+        parts.append((DATA_SAMPLERS, loader['sampler']))
+    for registry, part in parts:
+        kind = registry.get(part['type']) if isinstance(part['type'], str) else part['type']
+        if kind is not None and 'seed' in inspect.signature(kind).parameters:
+            part['seed'] = seed
+
+
+def enable_amp(config: Config) -> None:
+    """Switch a training to automatic mixed precision: float16, unless the config names another ``dtype``.
+
+    Raises:
+        ConfigError: If there is no GPU, or the config has an optimizer wrapper of its own.
+    """
+    import torch
+
+    wrapper = config.optim_wrapper
+    if not torch.cuda.is_available():
+        raise ConfigError("--amp: MMEngine's mixed precision needs a GPU, and PyTorch sees none here; leave --amp out")
+    if wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ConfigError(f'--amp: optim_wrapper is a {wrapper.type}; only an OptimWrapper can be switched')
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('dtype', 'float16')
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_resume(config: Config, checkpoint: str | Path | None) -> None:
+    """Let a training go on from a checkpoint, or from the latest in its work dir, or start anew where there is none.
+
+    Order and expressions go on by the seed of the checkpoint.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is not there.
+        CheckpointError: If it cannot be read.
+    """
+    from mmengine.runner import find_latest_checkpoint
+
+    # MMEngine's own search is passed over where the config has a `load_from`: it would resume from that
+    found = checkpoint or (find_latest_checkpoint(config.work_dir) if Path(config.work_dir).is_dir() else None)
+    config.resume = found is not None
+    if found is None:
+        return
+    config.load_from = str(found)
+    content = load_file(found)
+    seed = content.get('meta', {}).get('seed') if isinstance(content, dict) else None
+    if seed is not None and seed != (config.get('randomness') or {}).get('seed'):
+        set_seed(config, seed)  # of a training with --seed: MMEngine takes over the seed of the weights alone
+
+
+def leaf_datasets(dataset: Any) -> Iterator[dict[str, Any]]:
+    """The dataset configs inside wrappers (`dataset`) and joins (`datasets`)."""
+    if dataset is None:
+        return
+    if 'dataset' in dataset:
+        yield from leaf_datasets(dataset['dataset'])
+    elif 'datasets' in dataset:
+        for part in dataset['datasets']:
+            yield from leaf_datasets(part)
+    else:
+        yield dataset
+
+
+def _check_names(config: Config, options: dict[str, Any]) -> None:
+    """Refuse an option whose first name neither the config nor MMEngine's Runner knows: it would change nothing."""
+    from mmengine.runner import Runner
+
+    known = {*config.keys(), *_RUNNER_SETTINGS, *inspect.signature(Runner.__init__).parameters}
+    for option in options:
+        name = option.split('.')[0]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f'; did you mean {near[0]}?' if near else ''
+            raise ConfigError(f'--cfg-options {option}: the config has no setting {name!r}{hint}')

@@ -1,0 +1,55 @@
+"""What a user can mend is one line; everything else is a traceback."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from mmmagnet.apis.command_line import run_command
+from mmmagnet.utils import DataError
+from mmmagnet.utils.checkpoint import CheckpointError
+
+
+class Broken(torch.utils.data.Dataset):
+    """Fails inside a data worker."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise DataError('a.png: is broken; copy it again')
+
+
+def read_in_a_worker() -> int:
+    return len(list(DataLoader(Broken(), num_workers=1)))
+
+
+def raising(error: BaseException):
+    def command() -> int:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ('command', 'status', 'line'),
+    [
+        (lambda: 0, 0, ''),
+        (raising(CheckpointError('a.pth: is cut;\n  copy it again')), 2, 'error: a.pth: is cut; copy it again'),
+        (raising(FileNotFoundError('a.py: no such config file')), 2, 'error: a.py: no such config file'),
+        (raising(PermissionError(13, 'Permission denied', 'a.py')), 2, 'error: a.py: Permission denied'),
+        (raising(KeyError("X is not in the model registry's list")), 2, "error: X is not in the model registry's list"),
+        (read_in_a_worker, 2, 'error: a.png: is broken; copy it again'),
+        (raising(KeyboardInterrupt()), 130, 'interrupted'),
+    ],
+)
+def test_one_line(command, status, line, capsys):
+    assert run_command(command) == status
+    assert capsys.readouterr().err.strip() == line
+
+
+@pytest.mark.parametrize('error', [RuntimeError('x'), KeyError('x'), ValueError('x')])
+def test_other_errors_are_not_hidden(error):
+    with pytest.raises(type(error)):
+        run_command(raising(error))

@@ -1,0 +1,201 @@
+"""Config files are changed as asked; config texts are read, never run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmmagnet.registry import MODELS
+from mmmagnet.utils.config import (
+    ConfigError,
+    check_registered,
+    config_from_text,
+    enable_amp,
+    load_config,
+    parse_options,
+    set_resume,
+    set_seed,
+)
+
+CONFIG = """
+data_root = 'data/one'
+pipeline = []
+dataset = dict(type='RefCOCODataset', data_root=data_root, split='train', pipeline=pipeline)
+train_dataloader = dict(sampler=dict(type='EpochSampler', shuffle=True, seed=0), dataset=dataset)
+val_dataloader = dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))
+test_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[dataset, dict(dataset, split='val')]))
+optim_wrapper = dict(type='OptimWrapper')
+randomness = dict(seed=0, deterministic=True)
+load_from = None
+resume = False
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / 'small.py'
+    path.write_text(CONFIG)
+    return path
+
+
+def test_options_data_root_and_work_dir(file, tmp_path):
+    options = parse_options(['train_dataloader.sampler.shuffle=False', 'find_unused_parameters=True'])
+    config = load_config(file, options, data_root=tmp_path / 'two')
+    two = str(tmp_path / 'two')
+    assert config.train_dataloader.sampler.shuffle is False
+    assert config.find_unused_parameters is True
+    assert config.train_dataloader.dataset.data_root == two
+    assert config.val_dataloader.dataset.dataset.data_root == two
+    assert [part.data_root for part in config.test_dataloader.dataset.datasets] == [two, two]
+    assert config.data_root == two
+    assert Path(config.work_dir) == Path('work_dirs/small')
+    assert load_config(file, work_dir='elsewhere').work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize(
+    ('pairs', 'message'),
+    [
+        (['trian_dataloader.batch_size=1'], "no setting 'trian_dataloader'; did you mean train_dataloader"),
+        (['nonsense'], "'nonsense' is not of the form name=value"),
+        (['pipeline.3.type=x'], 'cfg-options'),
+    ],
+)
+def test_wrong_options(file, pairs, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(file, parse_options(pairs))
+
+
+def test_wrong_files(tmp_path, file):
+    with pytest.raises(FileNotFoundError, match=r'none\.py: no such config file'):
+        load_config(tmp_path / 'none.py')
+    broken = tmp_path / 'broken.py'
+    broken.write_text('a = (')
+    with pytest.raises(ConfigError, match=r'broken\.py: '):
+        load_config(broken)
+
+
+def test_data_root_of_several_folders(file):
+    file.write_text(CONFIG.replace("dict(dataset, split='val')", "dict(dataset, data_root='data/other')"))
+    with pytest.raises(ConfigError, match='joins datasets of 2 folders'):
+        load_config(file, data_root='data/new')
+
+
+def test_seed_reaches_everything_random(file):
+    config = load_config(file)
+    set_seed(config, 7)
+    assert config.randomness == {'seed': 7, 'deterministic': True}
+    assert config.train_dataloader.sampler.seed == 7
+    assert config.train_dataloader.dataset.seed == 7
+
+
+def test_amp_needs_a_gpu(file, monkeypatch):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    with pytest.raises(ConfigError, match=r'--amp.*needs a GPU'):
+        enable_amp(load_config(file))
+    monkeypatch.setattr('torch.cuda.is_available', lambda: True)
+    config = load_config(file)
+    enable_amp(config)
+    assert config.optim_wrapper == {'type': 'AmpOptimWrapper', 'dtype': 'float16', 'loss_scale': 'dynamic'}
+    config.optim_wrapper.type = 'Mine'
+    with pytest.raises(ConfigError, match='is a Mine'):
+        enable_amp(config)
+
+
+def test_resume(file, tmp_path):
+    config = load_config(file, {'load_from': 'pretrained.pth'}, work_dir=tmp_path / 'run')
+    set_resume(config, None)
+    assert (config.resume, config.load_from) == (False, 'pretrained.pth')
+    (tmp_path / 'run').mkdir()
+    latest, other = tmp_path / 'run' / 'epoch_3.pth', tmp_path / 'epoch_2.pth'
+    torch.save({'meta': {'seed': 5}, 'state_dict': {}}, latest)
+    torch.save({'meta': {'seed': 0}, 'state_dict': {}}, other)
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(latest))
+    set_resume(config, other)
+    assert (config.resume, config.load_from) == (True, str(other))
+    assert config.train_dataloader.dataset.get('seed') is None  # the config's own seeds stay
+    set_resume(config, None)
+    assert (config.resume, config.load_from) == (True, str(latest))
+    assert config.train_dataloader.dataset.seed == 5
+    assert config.train_dataloader.sampler.seed == 5
+    with pytest.raises(FileNotFoundError, match=r'epoch_9\.pth'):
+        set_resume(config, tmp_path / 'epoch_9.pth')
+
+
+def test_text_gives_back_the_config(file):
+    settings = {
+        'model': {'type': 'A', 'sizes': (1, 2), 'rates': [0.5, -1e-5], 'none': None, 'parts': [{'type': 'B'}, ()]},
+        'names': {'a.b': {'c': 1}, 'plain': {3: 'x', 'y': {}}},
+        'caption': 'it\'s "quoted"\nand é',
+        'far': math.inf,
+        'near': -math.inf,
+        'yes': True,
+    }
+    assert config_from_text(Config(settings).pretty_text).to_dict() == settings
+    config = Config.fromfile(str(file))
+    assert config_from_text(config.pretty_text).to_dict() == config.to_dict()
+    for path in sorted((Path(__file__).parents[2] / 'configs').glob('*.py')):
+        config = Config.fromfile(str(path))
+        assert config_from_text(config.pretty_text).to_dict() == config.to_dict(), path
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        "import os\nos.system('touch {canary}')",
+        "a = __import__('os').system('touch {canary}')",
+        "a = open('{canary}', 'w')",
+        "a = dict(b=[open('{canary}', 'w')])",
+        "a = [open(name, 'w') for name in ['{canary}']]",
+        "a = (lambda: open('{canary}', 'w'))()",
+        'a = f\'{{open("{canary}", "w")}}\'',
+        "a = dict(**{{'x': open('{canary}', 'w')}})",
+        "a = {{**dict(x=open('{canary}', 'w'))}}",
+        "dict = open\na = dict('{canary}')",
+        "a.b = open('{canary}', 'w')",
+        "if open('{canary}', 'w'): pass",
+        "open('{canary}', 'w')",
+        'a = b = 1',
+        'a = 2 ** 9999999999',
+        "a = 'x' * 9999999999",
+        'a = -"x"',
+        'a = unknown',
+        'a = (',
+        'a = {{[]: 1}}',
+        'a = ' + '(' * 5000,
+        '@',
+    ],
+)
+def test_text_is_not_run(text, tmp_path):
+    canary = tmp_path / 'canary'
+    with pytest.raises(ConfigError, match=r'x\.pth.*--config'):
+        config_from_text(text.format(canary=canary), source='x.pth')
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    'name', ['os.system', 'mmengine.load', 'builtins.print', 'antigravity', 'mmseg.registry', 'None']
+)
+def test_types_of_a_text_are_registered_parts(name):
+    with pytest.raises(ConfigError, match=r"x\.pth: type='.*' is no registered part"):
+        check_registered({'type': 'FCNHead', 'parts': [{'norm': {'type': name, 'command': 'x'}}]}, MODELS, 'x.pth')
+
+
+@pytest.mark.parametrize(
+    'name', ['FCNHead', 'mmseg.FCNHead', 'ReferringSegmentor', 'BN', 'GELU', 'mmpretrain.ConvNeXt']
+)
+def test_registered_types_pass(name):
+    if name.startswith('mmpretrain.'):
+        pytest.importorskip('mmpretrain')
+    check_registered({'type': name, 'x': [({'type': 'LN'},)]}, MODELS, 'x.pth')
+
+
+def test_configs_of_the_installed_package(tmp_path, monkeypatch):
+    folder = tmp_path / 'mmmagnet' / '.mim' / 'configs'
+    folder.mkdir(parents=True)
+    (folder / 'packed.py').write_text('a = 1')
+    monkeypatch.setattr('mmmagnet.utils.config.__file__', str(tmp_path / 'mmmagnet' / 'utils' / 'config.py'))
+    assert load_config('configs/packed.py').a == 1

@@ -1,0 +1,117 @@
+"""Draw what a dataset and its pipeline feed to the network.
+
+Example:
+    python tools/analysis_tools/browse_dataset.py configs/magnet_tiny_synthetic.py --number 12 --out outputs/browse
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Draw images, masks, expressions and tokens as the network gets them.')
+    parser.add_argument('config', help='config file; it is run, so it must be trusted')
+    parser.add_argument('--split', default='train', help='split; train goes through the training pipeline (default)')
+    parser.add_argument(
+        '--number', type=int, default=12, metavar='N', help='samples, spread over the split (default: 12)'
+    )
+    parser.add_argument('--out', type=Path, default=Path('outputs/browse'), help='folder (default: outputs/browse)')
+    parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
+    parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
+    args = parser.parse_args(argv)
+    if args.number < 1:
+        parser.error('--number is a number from 1')
+    return args
+
+
+def browse(args: argparse.Namespace) -> int:
+    """Draw the samples and a contact sheet of them; returns the exit status."""
+    from mmengine.registry import init_default_scope
+    from PIL import Image
+
+    from mmmagnet.registry import DATASETS
+    from mmmagnet.utils.config import ConfigError, leaf_datasets, load_config, parse_options
+
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
+    init_default_scope(config.get('default_scope', 'mmseg'))
+    name = 'train_dataloader' if args.split == 'train' else 'test_dataloader'
+    loader = config.get(name)
+    if loader is None:
+        raise ConfigError(f'{args.config}: has no {name}')
+    for part in leaf_datasets(loader['dataset']):
+        part['split'] = args.split
+    dataset = DATASETS.build(loader['dataset'])
+    args.out.mkdir(parents=True, exist_ok=True)
+    number = min(args.number, len(dataset))
+    pictures = []
+    for count in range(number):
+        index = count * len(dataset) // number
+        picture = draw_item(dataset[index], tokenizer_of(dataset))
+        path = args.out / f'{args.split}_{index:06d}.png'
+        Image.fromarray(picture).save(path)
+        pictures.append(picture)
+    sheet = args.out / f'{args.split}_sheet.png'
+    Image.fromarray(contact_sheet(pictures)).save(sheet)
+    print(f'{number} of {len(dataset)} samples of {args.split} in {args.out}, all on {sheet}')
+    return 0
+
+
+def draw_item(item: dict[str, Any], tokenizer: Any) -> Any:
+    """The image as fed beside its mask, under the expression and its tokens: RGB uint8."""
+    from mmmagnet.visualization import draw_panels
+
+    sample = item['data_samples']
+    image = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
+    mask = sample.gt_sem_seg.data[0].numpy() if 'gt_sem_seg' in sample else None
+    note = f'{image.shape[0]} x {image.shape[1]} pixels'
+    if mask is not None:
+        note += f', mask {mask.shape[0]} x {mask.shape[1]}'
+    if tokenizer is not None and 'input_ids' in sample:
+        words = sample.input_ids[sample.word_mask.bool()].tolist()
+        note += f', {len(words)} tokens: {" ".join(tokenizer.convert_ids_to_tokens(words))}'
+    return draw_panels(image, str(sample.get('expression', '')), gt_mask=mask, note=note)
+
+
+def tokenizer_of(dataset: Any) -> Any:
+    """The tokenizer in a dataset's pipeline, or None."""
+    from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+
+    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
+        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    name = next((step.tokenizer for step in transforms if isinstance(step, TokenizeExpression)), None)
+    return load_tokenizer(name) if name is not None else None
+
+
+def contact_sheet(pictures: list[Any]) -> Any:
+    """All pictures on one, about as wide as high, each in a cell as large as the largest: RGB uint8."""
+    import numpy as np
+
+    height = 8 + max(picture.shape[0] for picture in pictures)
+    width = 8 + max(picture.shape[1] for picture in pictures)
+    columns = max(1, min(len(pictures), round(math.sqrt(len(pictures) * height / width))))
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        top, left = row * height, column * width
+        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return sheet
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    from mmmagnet.apis.command_line import run_command
+
+    return run_command(lambda: browse(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

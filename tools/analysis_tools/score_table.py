@@ -1,0 +1,70 @@
+"""Print scores that tools/test.py wrote as one table.
+
+Example:
+    python tools/analysis_tools/score_table.py scores.json scores_exchanged.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ('oIoU', 'mIoU', 'P@0.5', 'P@0.7', 'P@0.9', 'pairs')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Print scores that tools/test.py wrote (--scores) as one table.')
+    parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JSON files')
+    return parser.parse_args(argv)
+
+
+def row(entry: dict[str, Any]) -> list[str]:
+    """The cells of one split's scores; a metric that it lacks is a dash.
+
+    Raises:
+        KeyError: If the entry lacks a field that tools/test.py writes.
+    """
+    metrics = {name.rpartition('/')[2]: value for name, value in entry['metrics'].items()}
+    split = entry['split'] + (', expressions exchanged' if entry['exchange_expressions'] else '')
+    cells = ['-' if name not in metrics else f'{metrics[name]:.{0 if name == "pairs" else 2}f}' for name in COLUMNS]
+    return [split, entry['resolution'], *cells]
+
+
+def table(rows: list[list[str]]) -> str:
+    """Rows under their headings as a Markdown table: names to the left, numbers to the right."""
+    cells = [['split', 'resolution', *COLUMNS], *rows]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    rule = '|'.join('-' * (width + 2) if column < 2 else '-' * (width + 1) + ':' for column, width in enumerate(widths))
+    lines = []
+    for line in cells:
+        padded = [f'{cell:<{width}}' for cell, width in zip(line[:2], widths, strict=False)]
+        padded += [f'{cell:>{width}}' for cell, width in zip(line[2:], widths[2:], strict=True)]
+        lines.append(f'| {" | ".join(padded)} |')
+    return '\n'.join([lines[0], f'|{rule}|', *lines[1:]])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    rows = []
+    for path in parse_args(argv).files:
+        try:
+            rows += [row(entry) for entry in json.loads(path.read_text(encoding='utf-8')).values()]
+        except OSError as error:
+            print(f'error: {path}: {error.strerror}', file=sys.stderr)
+            return 2
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            print(
+                f'error: {path}: not a file of tools/test.py --scores ({type(error).__name__}: {error})',
+                file=sys.stderr,
+            )
+            return 2
+    print(table(rows))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Segment what expressions refer to in a picture.
+
+Example:
+    python tools/infer.py picture.png --text "the red circle" --checkpoint work_dirs/tiny/epoch_3.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Segment what expressions refer to in a picture.')
+    parser.add_argument('image', help='picture file')
+    parser.add_argument('--text', action='append', required=True, help='an expression; may be given several times')
+    parser.add_argument('--checkpoint', required=True, help='weights, with their config inside as training saves them')
+    parser.add_argument('--config', help='config file, instead of the one in the checkpoint; it is run')
+    parser.add_argument('--out', default='outputs', help='folder of the overlays and masks (default: outputs)')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
+    return parser.parse_args(argv)
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Segment, write and report; returns the exit status."""
+    from mmmagnet.apis import ReferringInferencer, read_image
+
+    pixels = read_image(args.image)
+    inferencer = ReferringInferencer(args.checkpoint, args.config, args.device)
+    results = inferencer(pixels, args.text)
+    written = inferencer.save(pixels, results, args.out, Path(args.image).stem)
+    for result, (overlay, _) in zip(results, written, strict=True):
+        print(f'{overlay}: {100 * result.share:.1f} % of the pixels, score {result.score:.2f}, "{result.expression}"')
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    from mmmagnet.apis.command_line import run_command
+
+    return run_command(lambda: infer(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Score a checkpoint on one or several splits.
+
+Example:
+    python tools/test.py configs/magnet_tiny_synthetic.py work_dirs/tiny/epoch_3.pth --split val testA testB
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Score a checkpoint on one or several splits.')
+    parser.add_argument('config', help='config file; it is run, so it must be trusted')
+    parser.add_argument('checkpoint', help='weights of the model that the config describes')
+    parser.add_argument('--split', nargs='+', metavar='NAME', help="splits to score (default: the config's)")
+    parser.add_argument(
+        '--resolution',
+        choices=['input', 'original'],
+        help="size at which masks are compared (default: the config's; published numbers are of input)",
+    )
+    parser.add_argument(
+        '--exchange-expressions',
+        action='store_true',
+        help='give each object the expression of another: a model that reads its text scores far lower',
+    )
+    parser.add_argument('--dump', metavar='FILE', help='write each pair as a JSON line; of several splits, a file each')
+    parser.add_argument('--scores', metavar='FILE', help='write the scores as JSON')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw expression, ground truth and prediction there')
+    parser.add_argument('--show-limit', type=int, metavar='N', help='pictures of a split, at most (default: all)')
+    parser.add_argument('--work-dir', help='folder of logs (default: work_dirs/<name of the config>/test)')
+    parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
+    parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
+    args = parser.parse_args(argv)
+    if args.show_limit is not None and (args.show_limit < 1 or args.show_dir is None):
+        parser.error('--show-limit is a number from 1 and goes with --show-dir')
+    return args
+
+
+def test(args: argparse.Namespace) -> int:
+    """Score the splits one after another; returns the exit status."""
+    from mmengine.dist import is_main_process
+    from mmengine.runner import Runner
+
+    from mmmagnet.apis.command_line import join_processes, select_device
+    from mmmagnet.engine.hooks import ReferringVisualizationHook
+    from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.weights import inference_model, load_weights
+
+    select_device(args.device)
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
+    config.launcher = args.launcher
+    join_processes(config)
+    if args.work_dir is None:  # beside a training's folder: MMEngine writes its config there, too
+        config.work_dir = str(Path(config.work_dir) / 'test')
+    config.load_from, config.resume = None, False
+    config.model = inference_model(config.model.to_dict())
+    if args.show_dir is not None:
+        config.visualizer = {'type': 'ReferringVisualizer', 'name': 'pictures'}
+    jobs = plan(config, args)
+    config.update(jobs[0][1])
+
+    runner = Runner.from_cfg(config)
+    model = getattr(runner.model, 'module', runner.model)
+    load_weights(model, args.checkpoint)
+    scores: dict[str, Any] = {}
+    if args.show_dir is not None:
+        runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
+    for split, parts in jobs:
+        if scores:
+            replace_test_loop(runner, config, parts)
+        metrics = {name: round(float(value), 4) for name, value in runner.test().items()}
+        scores[split] = {
+            'metrics': metrics,
+            'config': args.config,
+            'checkpoint': args.checkpoint,
+            'split': split,
+            'resolution': resolution_of(parts['test_evaluator']),
+            'exchange_expressions': args.exchange_expressions,
+            'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+        }
+        if is_main_process():
+            print_scores(scores[split])
+            if args.scores is not None:  # after every split: an interrupted run keeps what it has
+                write_json(Path(args.scores), scores)
+    return 0
+
+
+def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
+    """For each split its name and what it changes in the config: dataloader, evaluator and loop of the test."""
+    import copy
+
+    from mmmagnet.utils.config import ConfigError, leaf_datasets
+
+    loader = config.get('test_dataloader') or config.get('val_dataloader')
+    evaluator = config.get('test_evaluator') or config.get('val_evaluator')
+    if loader is None or evaluator is None:
+        raise ConfigError(f'{args.config}: has no test_dataloader and test_evaluator')
+    own = next(leaf_datasets(loader['dataset'])).get('split', 'test')
+    splits = list(dict.fromkeys(args.split or [own]))
+    jobs = []
+    for split in splits:
+        parts = {
+            'test_dataloader': copy.deepcopy(loader),
+            'test_evaluator': copy.deepcopy(evaluator),
+            'test_cfg': config.get('test_cfg') or {'type': 'TestLoop'},
+        }
+        for dataset in leaf_datasets(parts['test_dataloader']['dataset']):
+            if args.split:
+                dataset['split'] = split
+            if args.exchange_expressions:
+                dataset['exchange_expressions'] = True
+        for metric in referring_metrics(parts['test_evaluator']):
+            if args.resolution:
+                metric['resolution'] = args.resolution
+            if args.dump:
+                path = Path(args.dump)
+                metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
+        jobs.append((split, parts))
+    return jobs
+
+
+def referring_metrics(evaluator: Any) -> list[Any]:
+    """The configs of this project's metric in an evaluator's."""
+    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    return [metric for metric in metrics if metric['type'] == 'ReferringSegMetric']
+
+
+def resolution_of(evaluator: Any) -> str:
+    """The resolution at which an evaluator scores."""
+    return next((metric.get('resolution', 'input') for metric in referring_metrics(evaluator)), 'unknown')
+
+
+def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:
+    """Let the next `runner.test()` run over another split, with the model as it is."""
+    from mmengine.registry import LOOPS
+
+    runner._test_loop = LOOPS.build(
+        {
+            'type': 'TestLoop',
+            **config.test_cfg,
+            'runner': runner,
+            'dataloader': parts['test_dataloader'],
+            'evaluator': parts['test_evaluator'],
+        }
+    )
+
+
+def print_scores(entry: dict[str, Any]) -> None:
+    """Print a split's scores as one line."""
+    exchanged = ' exchanged' if entry['exchange_expressions'] else ''
+    numbers = '  '.join(
+        f'{name.rpartition("/")[2]} {value:.0f}' if name.endswith('pairs') else f'{name.rpartition("/")[2]} {value:.2f}'
+        for name, value in entry['metrics'].items()
+        if name not in ('time', 'data_time')
+    )
+    print(f'{entry["split"]} ({entry["resolution"]} resolution{exchanged}): {numbers}', flush=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(json.dumps(content, indent=2) + '\n')
+    partial.replace(path)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch looks for GPUs
+    from mmmagnet.apis.command_line import run_command
+
+    return run_command(lambda: test(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""Train a model.
+
+Example:
+    python tools/train.py configs/magnet_tiny_synthetic.py --work-dir work_dirs/tiny
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Train a referring segmentation model.')
+    parser.add_argument('config', help='config file; it is run, so it must be trusted')
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a name, from the latest in the work dir, or from the start if none is',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (float16; needs a GPU)')
+    parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
+    parser.add_argument('--seed', type=int, help='seed of weights, order and expressions')
+    parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
+    return parser.parse_args(argv)
+
+
+def train(args: argparse.Namespace) -> int:
+    """Run a training; returns the exit status."""
+    from mmengine.runner import Runner
+
+    from mmmagnet.apis.command_line import join_processes, select_device
+    from mmmagnet.engine.hooks import ResumeCheckHook
+    from mmmagnet.utils.config import enable_amp, load_config, parse_options, set_resume, set_seed
+
+    select_device(args.device)
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
+    config.launcher = args.launcher
+    join_processes(config)
+    if args.seed is not None:
+        set_seed(config, args.seed)
+    if args.amp:
+        enable_amp(config)
+    if args.resume is not None:
+        set_resume(config, None if args.resume == 'auto' else args.resume)
+    runner = Runner.from_cfg(config)
+    if config.get('resume'):
+        runner.register_hook(ResumeCheckHook(config.load_from or config.work_dir))
+    runner.train()
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch looks for GPUs
+    from mmmagnet.apis.command_line import run_command
+
+    return run_command(lambda: train(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
