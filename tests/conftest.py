@@ -1,0 +1,93 @@
+"""What all tests share: one thread, and a network small enough to be trained in a test."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+import mmmagnet  # noqa: F401
+
+torch.set_num_threads(1)
+
+VOCABULARY = 40
+SEPARATOR, CLASSIFY, MASK = 3, 2, 4
+
+TINY = dict(
+    type='ReferringSegmentor',
+    backbone=dict(
+        type='StagedSwin',
+        embed_dims=32,
+        depths=(1, 1, 1, 1),
+        num_heads=(1, 2, 4, 8),
+        window_size=4,
+        drop_path_rate=0.0,
+    ),
+    text_encoder=dict(
+        type='StagedBert',
+        config=dict(
+            model_type='bert',
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=32,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        ),
+        stage_ends=(1, 2, 3, 4),
+        mask_token_id=MASK,
+    ),
+    neck=dict(type='CrossModalAlignment', pool_sizes=(1, 2)),
+    decode_head=dict(
+        type='MagNetHead',
+        feat_channels=32,
+        num_groups=8,
+        num_heads=4,
+        pixel_decoder_layers=1,
+        pixel_decoder_ffn=64,
+        decoder_layers=2,
+        decoder_ffn=64,
+    ),
+    auxiliary_head=[
+        dict(type='MaskGroundingHead', mask_ratio=0.5, num_layers=1, num_heads=4, dropout=0.0),
+        dict(type='AlignmentHead'),
+    ],
+)
+
+
+@pytest.fixture
+def tiny_config():
+    """Config of a tiny network, the caller's to change."""
+    init_default_scope('mmseg')
+    return copy.deepcopy(TINY)
+
+
+@pytest.fixture
+def tiny_batch():
+    """Make `batch` normalised images and data samples: `[CLS] words [SEP] pads` and one rectangle as the truth."""
+
+    def make(batch=2, size=64, length=8, original=(50, 70)):
+        generator = torch.Generator().manual_seed(3)
+        samples = []
+        for index in range(batch):
+            words = torch.randint(MASK + 1, VOCABULARY, (3 + index,), generator=generator)
+            sentence = torch.cat([torch.tensor([CLASSIFY]), words, torch.tensor([SEPARATOR])])
+            pads = length - len(sentence)
+            sample = SegDataSample(metainfo=dict(ori_shape=original, img_shape=(size, size)))
+            sample.set_data(
+                dict(
+                    input_ids=torch.nn.functional.pad(sentence, (0, pads)),
+                    word_mask=torch.nn.functional.pad(torch.ones_like(sentence), (0, pads)),
+                )
+            )
+            truth = torch.zeros(1, size, size, dtype=torch.uint8)
+            truth[0, 8 : 40 + 8 * index, 16:48] = 1
+            sample.gt_sem_seg = PixelData(data=truth)
+            samples.append(sample)
+        return torch.randn(batch, 3, size, size, generator=generator), samples
+
+    return make

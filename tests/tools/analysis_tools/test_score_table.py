@@ -1,0 +1,45 @@
+"""The table of scores."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[3] / 'tools' / 'analysis_tools' / 'score_table.py'
+
+
+@pytest.fixture(scope='module')
+def main():
+    spec = importlib.util.spec_from_file_location('score_table', PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def entry(split, exchanged=False, **metrics):
+    return {'split': split, 'resolution': 'input', 'exchange_expressions': exchanged, 'metrics': metrics}
+
+
+def test_table(main, tmp_path, capsys):
+    scores = {'val': entry('val', **{'ref/oIoU': 71.254, 'ref/P@0.5': 80.0, 'ref/pairs': 1200.0, 'time': 0.1})}
+    (tmp_path / 'a.json').write_text(json.dumps(scores))
+    (tmp_path / 'b.json').write_text(json.dumps({'val': entry('val', True, **{'ref/oIoU': 9.0})}))
+    assert main([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        '| split                      | resolution |  oIoU | mIoU | P@0.5 | P@0.7 | P@0.9 | pairs |',
+        '|----------------------------|------------|------:|-----:|------:|------:|------:|------:|',
+        '| val                        | input      | 71.25 |    - | 80.00 |     - |     - |  1200 |',
+        '| val, expressions exchanged | input      |  9.00 |    - |     - |     - |     - |     - |',
+    ]
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"val": 1}', '{"val": {"split": "val"}}', None])
+def test_errors_name_the_file(main, tmp_path, capsys, content):
+    path = tmp_path / 'scores.json'
+    if content is not None:
+        path.write_text(content)
+    assert main([str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f'error: {path}: ')
