@@ -3,6 +3,11 @@
 Importing it registers every part, so a config needs ``custom_imports = dict(imports=['mmmagnet'])``.
 """
 
+import warnings
+
+# mmcv recommends its compiled operators whenever they are missing; nothing here needs them
+warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+
 from . import datasets, engine, evaluation, models, visualization
 
 __version__ = '0.1.0'

@@ -51,6 +51,15 @@ shown() {
   [ "$status" -eq 0 ] || explain "$status" "$log"
 }
 
+# Tensors this small gain little from threads: on CPUs a process for each of up to four cores shares the batch of 32.
+cpu_processes() {
+  "$python" - ${device[@]+"${device[@]}"} <<'END'
+import os, sys, torch
+on_gpu = 'cuda' in sys.argv or (torch.cuda.is_available() and 'cpu' not in sys.argv)
+print(1 if on_gpu else max(count for count in (1, 2, 4) if count <= (os.cpu_count() or 1)))
+END
+}
+
 last_checkpoint() { cat "$work_dir/last_checkpoint" 2>/dev/null || true; }
 
 make_environment run
@@ -73,9 +82,14 @@ heading "training: $config"
 if [ -e "$work_dir/finished" ] && [ -e "$(last_checkpoint)" ]; then
   echo "    finished earlier: $(last_checkpoint)"
 else
+  launch=("$python" tools/train.py "$config")
+  processes=$(cpu_processes)
+  if [ "$processes" -gt 1 ]; then
+    launch=(bash tools/dist_train.sh "$config" "$processes" --device cpu)
+    options=(--cfg-options train_dataloader.batch_size=$((32 / processes)) train_dataloader.num_workers=1 ${options[@]+"${options[@]:1}"})
+  fi
   shown "$work_dir/train.log" 'Epoch\(|scores at|best checkpoint|[Rr]esum' \
-    "$python" tools/train.py "$config" --work-dir "$work_dir" --data-root "$data" --resume \
-    ${device[@]+"${device[@]}"} ${options[@]+"${options[@]}"}
+    "${launch[@]}" --work-dir "$work_dir" --data-root "$data" --resume ${options[@]+"${options[@]}"}
   : >"$work_dir/finished"
 fi
 checkpoint=$(find "$work_dir" -maxdepth 1 -name 'best_ref_oIoU_*.pth' | sort | tail -n 1)

@@ -43,8 +43,8 @@ def load_file(path: str | Path) -> Any:
     except pickle.UnpicklingError as error:
         asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))
         raise CheckpointError(
-            f'{path}: refused, it holds more than weights and could run code ({asked[0] if asked else "a pickled object"}); '
-            'save its state dict alone with torch.save'
+            f'{path}: refused, it holds more than weights and could run code '
+            f'({asked[0] if asked else "a pickled object"}); save its state dict alone with torch.save'
         ) from error
     except Exception as error:  # zip, pickle and safetensors readers each raise their own kinds on a damaged file
         raise CheckpointError(f'{path}: not a whole checkpoint file ({error}); copy or download it again') from error
@@ -62,7 +62,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items())
+    ):
         raise CheckpointError(f'{path}: holds no state dict (name -> tensor), at the top or under state_dict or model')
     return {name.removeprefix('module.'): value for name, value in content.items()}
 

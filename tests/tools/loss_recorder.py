@@ -1,6 +1,7 @@
 """A hook for `test_distributed_training`: each process writes down its losses, the first one its final weights too."""
 
 import json
+import os
 from pathlib import Path
 
 import torch
@@ -15,8 +16,8 @@ from mmmagnet.registry import HOOKS
 class LossRecorder(Hook):
     """Collects every loss of every iteration."""
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self):
+        self.folder = Path(os.environ['LOSS_FOLDER'])
         self.losses = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):

@@ -13,17 +13,20 @@ import torch
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 20
 # what is drawn at random in the network is drawn in full instead: every word is masked, every pixel is compared
-OPTIONS = [
-    'model.auxiliary_head.0.mask_ratio=1.0',
-    'model.auxiliary_head.0.keep_ratio=0.0',
-    'model.auxiliary_head.1.loss.num_samples=256',
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
-    f'train_dataloader.dataset.indices={8 * ITERATIONS}',
-    'train_cfg.max_epochs=1',
-    'train_cfg.val_interval=10',
-    "custom_imports.imports=['mmmagnet','loss_recorder']",
-]
+CONFIG = f"""
+_base_ = {str(ROOT / 'configs/magnet_tiny_synthetic.py')!r}
+custom_imports = dict(imports=['mmmagnet', 'loss_recorder'], allow_failed_imports=False)
+custom_hooks = [dict(type='LossRecorder')]
+model = dict(
+    auxiliary_head=[
+        dict(type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0,
+             mask_ratio=1.0, keep_ratio=0.0),
+        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=256)),
+    ]
+)
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(indices={8 * ITERATIONS}))
+train_cfg = dict(max_epochs=1, val_interval=10)
+"""
 
 
 @pytest.fixture(scope='module')
@@ -37,20 +40,19 @@ def data_root(tmp_path_factory):
 
 def train(launcher, batch_size, data_root, folder):
     folder.mkdir()
-    options = [
-        *OPTIONS,
-        f'train_dataloader.batch_size={batch_size}',
-        f"custom_hooks=[dict(type='LossRecorder',folder='{folder}')]",
-    ]
+    config = folder / 'config.py'
+    config.write_text(CONFIG)
     environment = {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(ROOT), str(Path(__file__).parent)]),
-        'PATH': os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']]),
+        'PYTHON': sys.executable,
         'OMP_NUM_THREADS': '1',
+        'LOSS_FOLDER': str(folder),
     }
     arguments = ['--work-dir', str(folder / 'run'), '--data-root', str(data_root), '--device', 'cpu']
+    options = ['--cfg-options', f'train_dataloader.batch_size={batch_size}']
     run = subprocess.run(
-        [*launcher, *arguments, '--cfg-options', *options],
+        [*launcher(str(config)), *arguments, *options],
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -67,9 +69,12 @@ def train(launcher, batch_size, data_root, folder):
 
 
 def test_two_processes_follow_one(data_root, tmp_path):
-    config = 'configs/magnet_tiny_synthetic.py'
-    one, single, weights = train([sys.executable, 'tools/train.py', config], 8, data_root, tmp_path / 'one')
-    two, both, weights_both = train(['bash', 'tools/dist_train.sh', config, '2'], 4, data_root, tmp_path / 'two')
+    one, single, weights = train(
+        lambda config: [sys.executable, 'tools/train.py', config], 8, data_root, tmp_path / 'one'
+    )
+    two, both, weights_both = train(
+        lambda config: ['bash', 'tools/dist_train.sh', config, '2'], 4, data_root, tmp_path / 'two'
+    )
     assert (one, two) == (1, 2)
     for name, curve in single.items():
         assert len(curve) == ITERATIONS

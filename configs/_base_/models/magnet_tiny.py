@@ -46,7 +46,9 @@ model = dict(
     auxiliary_head=[
         # `separate`: masking the only pass would starve a text tower that learns from nothing. A weight of 0.1: at 1.0
         # it learns which words go together, and fails on pairs of colour and shape that it has not seen.
-        dict(type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
+        dict(
+            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1
+        ),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
     ],
 )

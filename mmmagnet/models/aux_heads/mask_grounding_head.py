@@ -93,7 +93,8 @@ class MaskGroundingHead(BaseModule):
         does not depend on the device.
 
         Args:
-            input_ids: (B, L), each row [CLS] words [SEP] pads.
+            input_ids: (B, L), each row [CLS] words [SEP] pads. In a row that was cut at L, and so lost its [SEP], the
+                last word is not chosen either.
             word_mask: (B, L), 1 = real word.
         """
         drawn = (torch.rand(input_ids.shape) < self.mask_ratio).flatten().nonzero().squeeze(1)

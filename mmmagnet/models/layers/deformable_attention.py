@@ -107,6 +107,7 @@ def sample_levels(value: Tensor, shapes: Sequence[tuple[int, int]], locations: T
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for training too: autograd refuses to save a tensor made in inference mode
 def level_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     """(S, 2) float32: (width, height) of each level."""
     return torch.tensor([(width, height) for height, width in shapes], dtype=torch.float32, device=device)

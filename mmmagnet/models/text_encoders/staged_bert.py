@@ -46,17 +46,18 @@ class StagedBert(BaseModule):
             settings = AutoConfig.from_pretrained(resolve_model_path(config))
         else:
             settings = AutoConfig.for_model(**config)
-        settings.num_hidden_layers = min(settings.num_hidden_layers, stage_ends[-1])
-        # without the pooler: nothing reads it, and a parameter without gradient stops DDP
-        bert = AutoModel.from_config(settings, add_pooling_layer=False, attn_implementation='sdpa')
+        available = settings.num_hidden_layers
+        if not stage_ends or sorted(set(stage_ends)) != list(stage_ends) or stage_ends[-1] > available:
+            raise ValueError(f'stage_ends={tuple(stage_ends)}: must rise, and the encoder has {available} layers')
+        settings.num_hidden_layers = stage_ends[-1]
+        unfit = f'text encoder {settings.model_type!r}: expected a BERT-type model (embeddings, encoder.layer)'
+        try:
+            # without the pooler: nothing reads it, and a parameter without gradient stops DDP
+            bert = AutoModel.from_config(settings, add_pooling_layer=False, attn_implementation='sdpa')
+        except TypeError as error:  # models of other kinds do not know the pooler's keyword
+            raise ValueError(unfit) from error
         if not hasattr(bert, 'embeddings') or not hasattr(getattr(bert, 'encoder', None), 'layer'):
-            raise ValueError(
-                f'text encoder {settings.model_type!r}: expected a BERT-type model (embeddings, encoder.layer)'
-            )
-        if settings.num_hidden_layers != stage_ends[-1] or sorted(set(stage_ends)) != list(stage_ends):
-            raise ValueError(
-                f'stage_ends={tuple(stage_ends)}: must rise, and the encoder has {settings.num_hidden_layers} layers'
-            )
+            raise ValueError(unfit)
         self.embeddings = bert.embeddings
         self.layers = bert.encoder.layer
         self.stage_ends = tuple(stage_ends)

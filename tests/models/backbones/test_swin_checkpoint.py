@@ -1,0 +1,174 @@
+"""ImageNet weights of Swin, in every layout in which they are published; what does not fit is refused by name."""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from mmmagnet.models.backbones import StagedSwin
+from mmmagnet.models.backbones.swin_checkpoint import resize_bias_table
+from mmmagnet.utils.checkpoint import CheckpointError
+
+SIZES = dict(embed_dims=4, depths=(1, 2), num_heads=(1, 2), window_size=2)
+
+
+@pytest.fixture
+def published():
+    """Random weights under the Swin authors' names, with what a classifier has beside them."""
+    weights = {
+        'patch_embed.proj.weight': (4, 3, 4, 4),
+        'patch_embed.proj.bias': (4,),
+        'patch_embed.norm.weight': (4,),
+        'patch_embed.norm.bias': (4,),
+        'layers.0.downsample.norm.weight': (16,),
+        'layers.0.downsample.norm.bias': (16,),
+        'layers.0.downsample.reduction.weight': (8, 16),
+    }
+    for stage, block, width, heads in ((0, 0, 4, 1), (1, 0, 8, 2), (1, 1, 8, 2)):
+        shapes = {
+            'attn.relative_position_bias_table': (9, heads),
+            'attn.qkv.weight': (3 * width, width),
+            'attn.qkv.bias': (3 * width,),
+            'attn.proj.weight': (width, width),
+            'attn.proj.bias': (width,),
+            'norm1.weight': (width,),
+            'norm1.bias': (width,),
+            'norm2.weight': (width,),
+            'norm2.bias': (width,),
+            'mlp.fc1.weight': (4 * width, width),
+            'mlp.fc1.bias': (4 * width,),
+            'mlp.fc2.weight': (width, 4 * width),
+            'mlp.fc2.bias': (width,),
+        }
+        weights |= {f'layers.{stage}.blocks.{block}.{name}': shape for name, shape in shapes.items()}
+    return {name: torch.randn(shape) for name, shape in weights.items()}
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(content, **sizes):
+        torch.save(content, tmp_path / 'swin.pth')
+        backbone = StagedSwin(**{**SIZES, **sizes}, pretrained=str(tmp_path / 'swin.pth'))
+        backbone.init_weights()
+        return backbone.state_dict()
+
+    return load
+
+
+def openmmlab(weights):
+    """The same weights under mmseg's names, merging its neighbours in `nn.Unfold`'s order."""
+    renamed = {}
+    for name, value in weights.items():
+        for theirs, ours in (
+            ('layers.', 'stages.'),
+            ('patch_embed.proj.', 'patch_embed.projection.'),
+            ('.attn.', '.attn.w_msa.'),
+            ('.mlp.fc1.', '.ffn.layers.0.0.'),
+            ('.mlp.fc2.', '.ffn.layers.1.'),
+        ):
+            name = name.replace(theirs, ours)
+        if 'downsample' in name:
+            width = value.shape[-1] // 4
+            # entry (channel c, row y, column x) of theirs is neighbour 2 * x + y, channel c, of the authors'
+            order = [(2 * x + y) * width + c for c in range(width) for y in (0, 1) for x in (0, 1)]
+            value = value[..., order]
+        renamed[name] = value
+    return renamed
+
+
+def check(own, published):
+    """Every published weight has arrived, and nothing else is there."""
+    assert len(own) == len(published)
+    for name, value in published.items():
+        name = name.replace('layers.0.downsample', 'downsamples.0').replace('layers.', 'stages.')
+        name = name.replace('.blocks', '').replace('.fc1', '.0').replace('.fc2', '.2')
+        assert own[name].equal(value), name
+
+
+EXTRA = {
+    'head.weight': (7, 8),
+    'head.bias': (7,),
+    'norm.weight': (8,),
+    'layers.0.blocks.0.attn.relative_position_index': (4, 4),
+    'layers.1.blocks.1.attn_mask': (4, 4, 4),
+}
+
+
+@pytest.mark.parametrize('extra', [False, True])
+@pytest.mark.parametrize('wrap', ['model', 'state_dict', None])
+def test_the_authors_layout(wrap, extra, load, published):
+    content = dict(published)
+    if extra:
+        content |= {name: torch.zeros(shape) for name, shape in EXTRA.items()}
+    check(load({wrap: content} if wrap else content), published)
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+def test_openmmlab_layout(prefix, load, published):
+    content = {prefix + name: value for name, value in openmmlab(published).items()}
+    content |= {prefix + 'norm3.weight': torch.zeros(8), prefix + 'norm.bias': torch.zeros(8)}
+    if prefix:
+        content |= {prefix.replace('backbone.', 'decode_head.conv.weight'): torch.zeros(3)}
+    check(load({'state_dict': content}), published)
+
+
+@pytest.mark.parametrize('window', [3, 4])
+def test_another_window(window, load, published):
+    own = load(published, window_size=window)
+    for name, value in published.items():
+        if name.endswith('bias_table'):
+            table = own[name.replace('layers.', 'stages.').replace('.blocks', '')]
+            assert table.shape == ((2 * window - 1) ** 2, value.shape[1])
+            torch.testing.assert_close(table, resize_bias_table(value, len(table)))
+
+
+def test_resized_table_is_a_bicubic_picture_of_each_head():
+    table = torch.randn(25, 3)
+    for head, column in zip(resize_bias_table(table, 49).T, table.T, strict=True):
+        expected = interpolate(column.view(1, 1, 5, 5), (7, 7), mode='bicubic', align_corners=False)
+        torch.testing.assert_close(head.reshape(7, 7), expected[0, 0])
+    assert resize_bias_table(table, 25) is table
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'layers.1.blocks.1.mlp.fc1.bias': None}, r'misses stages\.1\.1\.mlp\.0\.bias: give `pretrained`'),
+        ({'layers.1.blocks.2.norm1.bias': (8,)}, r'has unknown stages\.1\.2\.norm1\.bias'),
+        ({'absolute_pos_embed': (1, 4, 4)}, 'has unknown absolute_pos_embed'),
+        ({'patch_embed.proj.bias': (5,)}, r'has other shapes: patch_embed\.proj\.bias \(5,\) instead of \(4,\)'),
+        (
+            {'layers.0.blocks.0.attn.relative_position_bias_table': (9, 3)},
+            r'has other shapes: stages\.0\.0\.attn\.relative_position_bias_table \(9, 3\) instead of \(9, 1\)',
+        ),
+    ],
+)
+def test_refused_by_name(change, message, load, published, tmp_path):
+    for name, shape in change.items():
+        if shape is None:
+            del published[name]
+        else:
+            published[name] = torch.zeros(shape)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load({'model': published})
+    assert str(tmp_path / 'swin.pth') in str(caught.value)
+
+
+def test_many_names_are_counted(load, published):
+    with pytest.raises(CheckpointError, match='and 10 more'):
+        load({name: value for name, value in published.items() if not name.startswith('layers.1.blocks.1.')})
+
+
+def test_refusal_changes_nothing(published, tmp_path):
+    del published['patch_embed.proj.bias']
+    torch.save(published, tmp_path / 'swin.pth')
+    backbone = StagedSwin(**SIZES, pretrained=str(tmp_path / 'swin.pth'))
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    with pytest.raises(CheckpointError):
+        backbone.init_weights()
+    assert all(value.equal(before[name]) for name, value in backbone.state_dict().items())
+
+
+def test_missing_file_is_only_missed_when_weights_are_initialised(tmp_path):
+    backbone = StagedSwin(**SIZES, pretrained=str(tmp_path / 'none.pth'))
+    with pytest.raises(FileNotFoundError, match=r'none\.pth: no such checkpoint file'):
+        backbone.init_weights()

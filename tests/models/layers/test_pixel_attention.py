@@ -1,0 +1,68 @@
+"""Pixel attention, against its formula sentence by sentence."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import gelu, pad
+
+from mmmagnet.models.layers import PixelAttention
+
+WIDTH, IMAGE_WIDTH, TOKENS = 6, 4, 9
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
+
+
+def normalise(tokens):
+    return (tokens - tokens.mean(0)) / (tokens.var(0, correction=0) + 1e-5).sqrt()
+
+
+def reference(layer, words, image, mask, compat):
+    """What the real words become. The release scales queries and shifts similarities by BERT's additive mask."""
+    results = []
+    for sentence, tokens, real in zip(words, image, mask.bool(), strict=True):
+        sentence = sentence if compat else sentence[real]
+        query, key, value = layer.query(sentence), normalise(layer.key(tokens)), normalise(layer.value(tokens))
+        if compat:
+            additive = torch.where(real, 0.0, -10000.0).double()[:, None]
+            similarity = (query * additive) @ key.T / math.sqrt(WIDTH) + (1e4 * additive - 1e4)
+        else:
+            similarity = query @ key.T / math.sqrt(WIDTH)
+        attended = normalise(layer.out(similarity.softmax(1) @ value))
+        result = gelu(layer.fuse(gelu(layer.text(sentence)) * attended))
+        results.append(result[real] if compat else result)
+    return torch.cat(results)
+
+
+def inputs():
+    words = torch.randn(3, MASK.shape[1], WIDTH, dtype=torch.float64)
+    return words, torch.randn(3, TOKENS, IMAGE_WIDTH, dtype=torch.float64)
+
+
+@pytest.mark.parametrize('compat', [False, True])
+def test_reference(compat, randomised):
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH, compat))
+    words, image = inputs()
+    result = layer(words, image, MASK.double())[MASK.bool()]
+    torch.testing.assert_close(result, reference(layer, words, image, MASK, compat))
+
+
+@pytest.mark.parametrize('dtype', [torch.int64, torch.bool, torch.float64])
+def test_pads_change_no_real_word(dtype, randomised):
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH))
+    words, image = inputs()
+    before = layer(words, image, MASK.to(dtype))[MASK.bool()]
+    words[MASK == 0] = 1e3
+    mask = pad(MASK, (0, 2))
+    longer = torch.cat([words, torch.full((3, 2, WIDTH), -50.0, dtype=torch.float64)], dim=1)
+    after = layer(longer, image, mask.to(dtype))[mask.bool()]
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
+
+
+def test_compat_does_not_look_at_words(randomised):
+    """The defect that `compat` reproduces: real words attend to all pixels alike, whatever they say."""
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH, compat=True))
+    words, image = inputs()
+    before = layer(words, image, torch.ones_like(MASK))
+    with torch.no_grad():
+        layer.query.weight.mul_(-3)
+    torch.testing.assert_close(layer(words, image, torch.ones_like(MASK)), before)
