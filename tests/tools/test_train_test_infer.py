@@ -124,7 +124,7 @@ def test_exchanged_expressions_and_pixels_at_input_size(trained, tmp_path):
     assert entry['resolution'] == 'input'
     pairs = [json.loads(line) for line in (tmp_path / 'pairs.jsonl').read_text().splitlines()]
     assert pairs[0]['expression'] == 'the right square'
-    assert pairs[0]['size'] == [64, 64]
+    assert pairs[0]['mask']['size'] == [64, 64]
 
 
 def test_checkpoint_of_another_model(trained, tmp_path, capsys):

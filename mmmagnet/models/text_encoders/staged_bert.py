@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
@@ -77,13 +78,19 @@ class StagedBert(BaseModule):
         if self.pretrained is None:
             return
         try:
-            source = AutoModel.from_pretrained(resolve_model_path(self.pretrained), add_pooling_layer=False)
-        except OSError as error:
+            source, report = AutoModel.from_pretrained(
+                resolve_model_path(self.pretrained), add_pooling_layer=False, output_loading_info=True
+            )
+        except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(
                 f'text_encoder.pretrained={self.pretrained!r}: {str(error).splitlines()[0]}; give the folder of a '
                 'downloaded model, or None to start from random weights'
             ) from error
-        weights = {name.replace('encoder.layer.', 'layers.', 1): value for name, value in source.state_dict().items()}
+        weights = {
+            name.replace('encoder.layer.', 'layers.', 1): value
+            for name, value in source.state_dict().items()
+            if name not in report['missing_keys']  # transformers makes up what a file lacks
+        }
         own = self.state_dict()
         wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
         if wrong:

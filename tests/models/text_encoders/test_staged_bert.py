@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from mmmagnet.models.text_encoders import StagedBert
@@ -116,10 +117,32 @@ def test_pretrained_of_another_size(folder, changed, message):
         encoder.init_weights()
 
 
-def test_pretrained_that_is_not_there(tmp_path):
-    encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=str(tmp_path / 'none'))
-    with pytest.raises(CheckpointError, match=r"text_encoder\.pretrained='.*none'.*give the folder of a downloaded"):
+@pytest.mark.parametrize('what', ['nothing', 'an empty folder', 'no weights', 'half the weights'])
+def test_pretrained_that_is_not_there(what, folder, tmp_path):
+    path = tmp_path / 'none' if what == 'nothing' else tmp_path / 'bert'
+    weights = tmp_path / 'bert' / 'model.safetensors'
+    if what == 'an empty folder':
+        path = tmp_path / 'empty'
+        path.mkdir()
+    elif what == 'no weights':
+        weights.unlink()
+    elif what == 'half the weights':
+        weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=str(path))
+    with pytest.raises(CheckpointError, match=r"text_encoder\.pretrained='.*'.*; give the folder of a downloaded"):
         encoder.init_weights()
+
+
+def test_pretrained_that_lacks_a_weight(folder, tmp_path):
+    """transformers would fill the gap with random numbers and warn."""
+    path = tmp_path / 'bert' / 'model.safetensors'
+    weights = load_file(path)
+    del weights['encoder.layer.2.output.dense.bias']
+    save_file(weights, path, metadata={'format': 'pt'})
+    encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0])
+    with pytest.raises(CheckpointError, match=r'layers\.2\.output\.dense\.bias has shape \(12,\) here and is missing there'):
+        encoder.init_weights()
+    StagedBert(settings(), (1, 2), pretrained=folder[0]).init_weights()  # not one of the layers used
 
 
 def test_a_kin_of_bert():
