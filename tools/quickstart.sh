@@ -88,7 +88,7 @@ else
     launch=(bash tools/dist_train.sh "$config" "$processes" --device cpu)
     options=(--cfg-options train_dataloader.batch_size=$((32 / processes)) train_dataloader.num_workers=1 ${options[@]+"${options[@]:1}"})
   fi
-  shown "$work_dir/train.log" 'Epoch\(|scores at|best checkpoint|[Rr]esum' \
+  shown "$work_dir/train.log" 'Epoch\(|scores at|The best checkpoint|[Rr]esumed' \
     "${launch[@]}" --work-dir "$work_dir" --data-root "$data" --resume ${options[@]+"${options[@]}"}
   : >"$work_dir/finished"
 fi

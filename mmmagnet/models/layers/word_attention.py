@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,15 +19,21 @@ class TokenNorm(nn.Module):
         self.eps = eps
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Normalise over the tokens that `mask` (B, N) marks with 1, over all of them where it is left out."""
+        """Normalise over the tokens that `mask` (B, N) marks with 1, over all of them where it is left out.
+
+        Half precision is left for the computation, as autocast does for PyTorch's own norms: a variance overflows fp16.
+        """
+        given = tokens.dtype
+        tokens = tokens.to(torch.promote_types(given, torch.float32))
         if mask is None:
             centred = tokens - tokens.mean(1, keepdim=True)
             variance = centred.square().mean(1, keepdim=True)
         else:
-            share = (mask / mask.sum(1, keepdim=True).clamp(min=1)).to(tokens.dtype).unsqueeze(2)
+            share = mask.to(tokens.dtype).unsqueeze(2)
+            share = share / share.sum(1, keepdim=True).clamp(min=1)
             centred = tokens - (tokens * share).sum(1, keepdim=True)
             variance = (centred.square() * share).sum(1, keepdim=True)
-        return centred * (variance + self.eps).rsqrt()
+        return (centred * (variance + self.eps).rsqrt()).to(given)
 
 
 class WordAttention(nn.Module):

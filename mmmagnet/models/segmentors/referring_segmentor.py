@@ -136,10 +136,12 @@ class ReferringSegmentor(BaseSegmentor):
             tensors['mask_features'] = decoded.mask_features
             losses.update(add_prefix('decode', self.decode_head.loss_by_feat(decoded, data_samples)))
         else:
-            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, data_samples, self.train_cfg)))
+            samples = with_integer_labels(data_samples)
+            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, samples, self.train_cfg)))
         for index, head in enumerate(self.auxiliary_head):
             if not hasattr(head, 'requires'):
-                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
+                samples = with_integer_labels(data_samples)
+                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, samples, self.train_cfg)))
                 continue
             given = {name: tensors[name] for name in head.requires}
             if head is grounding:
@@ -204,6 +206,13 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
         torch.stack([sample.input_ids for sample in data_samples]),
         torch.stack([sample.word_mask for sample in data_samples]),
     )
+
+
+def with_integer_labels(data_samples: list) -> list:
+    """The samples with their ground truth as int64, which the losses of mmseg ask for."""
+    for sample in data_samples:
+        sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
+    return data_samples
 
 
 def build_part(config: dict, known: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ described by `manifest_*.json` (name -> shape) and never has to be stored.
 import json
 import math
 import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -47,8 +48,7 @@ def inputs(case):
 
 def load(folder, name):
     """(case, manifest, expected arrays) of the parity case `name`."""
-    with open(f'{folder}/cases.json') as f:
-        case = json.load(f)[name]
-    with open(f'{folder}/{case["manifest"]}') as f:
-        manifest = json.load(f)
-    return case, manifest, dict(np.load(f'{folder}/{case["expected"]}'))
+    folder = Path(folder)
+    case = json.loads((folder / 'cases.json').read_text())[name]
+    manifest = json.loads((folder / case['manifest']).read_text())
+    return case, manifest, dict(np.load(folder / case['expected']))

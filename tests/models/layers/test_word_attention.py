@@ -89,3 +89,8 @@ def test_token_norm_over_marked_tokens():
 
 def test_token_norm_of_an_empty_sentence_is_finite():
     assert TokenNorm()(torch.randn(1, 4, 2), torch.zeros(1, 4)).isfinite().all()
+
+
+def test_token_norm_of_large_half_precision_tokens():
+    tokens = (torch.randn(1, 100, 4) * 400).half()
+    torch.testing.assert_close(TokenNorm()(tokens).float(), TokenNorm()(tokens.float()), rtol=1e-2, atol=1e-2)

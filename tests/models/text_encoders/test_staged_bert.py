@@ -140,7 +140,9 @@ def test_pretrained_that_lacks_a_weight(folder, tmp_path):
     del weights['encoder.layer.2.output.dense.bias']
     save_file(weights, path, metadata={'format': 'pt'})
     encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0])
-    with pytest.raises(CheckpointError, match=r'layers\.2\.output\.dense\.bias has shape \(12,\) here and is missing there'):
+    with pytest.raises(
+        CheckpointError, match=r'layers\.2\.output\.dense\.bias has shape \(12,\) here and is missing there'
+    ):
         encoder.init_weights()
     StagedBert(settings(), (1, 2), pretrained=folder[0]).init_weights()  # not one of the layers used
 

@@ -1,0 +1,123 @@
+"""The whole network in training, in miniature: which parameters learn, and that they do."""
+
+import re
+
+import pytest
+import torch
+
+from mmmagnet.models.aux_heads import mask_grounding_head
+from mmmagnet.models.aux_heads.mask_grounding_head import mask_centre
+from mmmagnet.registry import MODELS
+
+
+def build(config, **grounding):
+    torch.manual_seed(0)
+    if grounding:
+        config['auxiliary_head'][0].update(grounding)
+    return MODELS.build(config)
+
+
+def total(losses):
+    return sum(value for name, value in losses.items() if 'loss' in name)
+
+
+# DESIGN section 5, "no gradient reaches": whatever the heads of training,
+NEVER = [
+    r'class_embed',  # the 2-way class head has no loss
+    r'self_attention\.in_proj_(weight|bias)\[[qk]\]',  # a single query attends to itself whatever it asks
+    r'(in_proj_bias|qkv\.bias)\[k\]',  # a key's bias shifts all similarities alike
+    r'\.key\.bias',
+    r'text_attention\.(value|out)\.bias',  # followed by a norm over tokens, which takes constants away
+]
+# and where the mask losses are alone: bridge 4's text side and image gate
+UNREAD = [r'neck\.bridges\.3\.(text_attention|text_gate|gate)\.']
+ROUNDING = 1e-10
+
+
+def train(model, batch, steps):
+    """Name of each parameter, fused ones split into [q], [k] and [v] -> largest gradient over some steps, or None."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    largest = {}
+    for _ in range(steps):
+        optimizer.zero_grad()
+        total(model.loss(*batch)).backward()
+        for name, parameter in model.named_parameters():
+            if parameter.grad is None:
+                largest.setdefault(name, None)
+                continue
+            split = parameter.grad.chunk(3) if re.search(r'(in_proj_(weight|bias)|qkv\.(weight|bias))$', name) else None
+            parts = {f'{name}[{part}]': grad for part, grad in zip('qkv', split or (), strict=bool(split))}
+            for key, grad in (parts or {name: parameter.grad}).items():
+                largest[key] = max(largest.get(key) or 0.0, grad.abs().max().item())
+        optimizer.step()
+    return largest
+
+
+@pytest.mark.parametrize(
+    ('auxiliary', 'mode'),
+    [(True, 'joint'), (True, 'separate'), (False, None)],
+    ids=['joint', 'separate', 'masks alone'],
+)
+def test_which_parameters_learn(auxiliary, mode, tiny_config, tiny_batch, monkeypatch):
+    if not auxiliary:
+        del tiny_config['auxiliary_head']
+    model = build(tiny_config, **({'forward_mode': mode} if mode else {}))
+    # in double precision, where rounding is far from any gradient
+    monkeypatch.setattr(mask_grounding_head, 'mask_centre', lambda masks: mask_centre(masks).double())
+    inputs, samples = tiny_batch(batch=4)
+    largest = train(model.double(), (inputs.double(), samples), steps=3)
+    assert [name for name, value in largest.items() if value is None] == [], 'DDP needs a gradient, if of zeros'
+    patterns = NEVER + ([] if auxiliary else UNREAD)
+    still = {name for name in largest if any(re.search(pattern, name) for pattern in patterns)}
+    for pattern in patterns:
+        assert any(re.search(pattern, name) for name in largest), f'{pattern} matches nothing'
+    assert {name: value for name, value in largest.items() if name in still and value > ROUNDING} == {}
+    assert {name: value for name, value in largest.items() if name not in still and value < 100 * ROUNDING} == {}
+
+
+def test_text_gates_open(tiny_config, tiny_batch):
+    """They start shut, at zero; unlike those of the release they have a gradient."""
+    model = build(tiny_config)
+    assert all(not bridge.text_gate.outer.weight.any() for bridge in model.neck.bridges)
+    train(model, tiny_batch(), steps=3)
+    assert all(bridge.text_gate.outer.weight.norm() > 1e-2 for bridge in model.neck.bridges)
+
+
+def test_text_gates_of_the_release_stay_shut(tiny_config, tiny_batch):
+    tiny_config['neck']['compat'] = True
+    model = build(tiny_config)
+    train(model, tiny_batch(), steps=3)
+    assert all(not bridge.text_gate.outer.weight.any() for bridge in model.neck.bridges)
+
+
+def test_it_learns(tiny_config, tiny_batch):
+    model = build(tiny_config)
+    batch = tiny_batch()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    history = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        losses = model.loss(*batch)
+        total(losses).backward()
+        optimizer.step()
+        history.append((losses['decode.loss_bce'] + losses['decode.loss_dice']).item())
+    assert history[-1] < 0.6 * history[0]
+
+
+def test_training_after_inference_mode(tiny_config, tiny_batch):
+    """What layers keep between calls may have been made in inference mode."""
+    model = build(tiny_config)
+    inputs, samples = tiny_batch(size=56)  # a size that no other test uses
+    with torch.inference_mode():
+        model.predict(inputs, samples)
+    inputs, samples = tiny_batch(size=56)
+    total(model.loss(inputs, samples)).backward()
+
+
+def test_mixed_precision(tiny_config, tiny_batch):
+    model = build(tiny_config)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = model.loss(*tiny_batch())
+    total(losses).backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
