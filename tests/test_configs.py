@@ -91,3 +91,12 @@ def test_foreign_config(tmp_path):
     model.eval()
     predictions = model.predict(data['inputs'], data['data_samples'])
     assert predictions[0].pred_sem_seg.shape == (40, 56)
+
+
+def test_one_rate_for_the_pretrained_text_tower():
+    config = Config.fromfile(ROOT / 'configs/magnet_tiny_template.py')
+    model = build(config)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    rate_of = {parameter: group['lr'] for group in wrapper.optimizer.param_groups for parameter in group['params']}
+    assert {rate_of[parameter] for parameter in model.text_encoder.parameters()} == {1e-4}
+    assert {rate_of[parameter] for parameter in model.backbone.parameters()} == {1e-3}

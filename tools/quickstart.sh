@@ -84,7 +84,7 @@ if [ -e "$work_dir/finished" ] && [ -e "$(last_checkpoint)" ]; then
 else
   launch=("$python" tools/train.py "$config")
   processes=$(cpu_processes)
-  if [ "$processes" -gt 1 ]; then
+  if [ "${processes:-1}" -gt 1 ]; then
     launch=(bash tools/dist_train.sh "$config" "$processes" --device cpu)
     options=(--cfg-options train_dataloader.batch_size=$((32 / processes)) train_dataloader.num_workers=1 ${options[@]+"${options[@]:1}"})
   fi

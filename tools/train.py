@@ -39,8 +39,10 @@ def train(args: argparse.Namespace) -> int:
 
     from mmmagnet.apis.command_line import join_processes, select_device
     from mmmagnet.engine.hooks import ResumeCheckHook
+    from mmmagnet.utils.checkpoint import refuse_code
     from mmmagnet.utils.config import enable_amp, load_config, parse_options, set_resume, set_seed
 
+    refuse_code()
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
     config.launcher = args.launcher

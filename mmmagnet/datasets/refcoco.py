@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
@@ -62,6 +63,7 @@ class RefCOCODataset(BaseDataset):
         self.split = split
         self.seed = seed
         self.exchange_expressions = exchange_expressions
+        self.by_visit = False  # set by EpochSampler
         super().__init__(
             ann_file='refs.jsonl',
             data_root=str(data_root),
@@ -121,7 +123,8 @@ class RefCOCODataset(BaseDataset):
                 raise IndexError(f'visit {visit - len(self)} of {len(self)} items')
         epoch, item = divmod(visit, len(self))
         results = self.get_data_info(item)
-        results['draw'] = (self.seed, epoch, item)
+        seeded = self.by_visit or self.test_mode  # other samplers do not tell the epoch: draw anew by numpy's state
+        results['draw'] = (self.seed, epoch, item) if seeded else tuple(np.random.randint(2**31, size=3).tolist())
         path = results['img_path']
         try:
             packed = self.pipeline(results)

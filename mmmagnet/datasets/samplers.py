@@ -37,6 +37,11 @@ class EpochSampler(Sampler):
         round_up: bool = True,
         infinite: bool = False,
     ) -> None:
+        if not hasattr(dataset, 'by_visit'):
+            raise TypeError(
+                f'EpochSampler: a {type(dataset).__name__} does not take visits; use it on a RefCOCODataset'
+            )
+        dataset.by_visit = True
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
         self.shuffle = shuffle

@@ -87,7 +87,11 @@ def _history_method(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
+def refuse_code() -> None:
+    """Let MMEngine read local files (`load_from`, resuming) by `load_file`, in this process from now on."""
+    CheckpointLoader.register_scheme(prefixes='', loader=_load_local, force=True)
+
+
 def _load_local(filename: str, map_location: Any = None) -> Any:
-    """MMEngine's loading of local files (`load_from`, resume, test), by `load_file`."""
-    return load_file(filename)
+    """In the place of MMEngine's `load_from_local`; the runner moves tensors to their device itself."""
+    return load_file(Path(filename).expanduser())

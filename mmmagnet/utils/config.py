@@ -147,7 +147,7 @@ def enable_amp(config: Config) -> None:
 def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     """Let a training go on from a checkpoint, or from the latest in its work dir, or start anew where there is none.
 
-    Order and expressions go on by the seed of the checkpoint.
+    Weights, order and expressions go on by the seeds of the config stored in the checkpoint.
 
     Raises:
         FileNotFoundError: If the checkpoint is not there.
@@ -162,9 +162,17 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
         return
     config.load_from = str(found)
     content = load_file(found)
-    seed = content.get('meta', {}).get('seed') if isinstance(content, dict) else None
-    if seed is not None and seed != (config.get('randomness') or {}).get('seed'):
-        set_seed(config, seed)  # of a training with --seed: MMEngine takes over the seed of the weights alone
+    text = content.get('meta', {}).get('cfg') if isinstance(content, dict) else None
+    if text is None:
+        return
+    stored = config_from_text(text, source=f'{found} (meta.cfg)')
+    config.randomness = stored.get('randomness') or {}
+    ours, theirs = (part.get('train_dataloader') or {} for part in (config, stored))
+    pairs = [(ours.get('sampler') or {}, theirs.get('sampler') or {})]
+    pairs += zip(leaf_datasets(ours.get('dataset')), leaf_datasets(theirs.get('dataset')), strict=False)
+    for mine, before in pairs:
+        if 'seed' in before:
+            mine['seed'] = before['seed']
 
 
 def leaf_datasets(dataset: Any) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+from mmengine.dataset import DefaultSampler
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
@@ -16,6 +17,7 @@ IMAGE = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation', i
 
 def test_train_items(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train')
+    dataset.by_visit = True
     assert len(dataset) == 3
     assert dataset.metainfo['classes'] == ('background', 'referred')
     first = dataset[0]
@@ -48,6 +50,7 @@ def test_test_items_follow_the_file(prepared):
 
 def test_visits(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', seed=5)
+    dataset.by_visit = True
     for epoch in range(3):
         for item in range(3):
             results = dataset[epoch * 3 + item]
@@ -56,6 +59,13 @@ def test_visits(prepared):
     assert dataset[-1]['ref_id'] == 2
     with pytest.raises(IndexError):
         dataset[-4]
+
+
+def test_other_samplers_draw_anew(prepared):
+    dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[dict(type='SampleExpression')], seed=5)
+    loader = DataLoader(dataset, 1, sampler=DefaultSampler(dataset, shuffle=False), collate_fn=list)
+    seen = {results['expression'] for _ in range(40) for (results,) in loader if results['ref_id'] == 0}
+    assert seen == {'left one', 'the small box', 'first'}
 
 
 @pytest.mark.parametrize('serialize_data', [True, False])
@@ -76,6 +86,7 @@ def test_lazy_until_used(prepared):
 
 def test_keeps_only_what_the_split_needs(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train')
+    dataset.by_visit = True
     assert not dataset.data_list
     # annotations 13 to 15 belong to val or to nobody
     kept = [segmentation for item in dataset for segmentation in item['segmentations']]

@@ -7,9 +7,15 @@ import pytest
 from mmmagnet.datasets import EpochSampler, samplers
 
 
+class Visited(list):
+    """Something that takes visits, as far as a sampler knows."""
+
+    by_visit = False
+
+
 def make(monkeypatch, size, rank=0, world=1, **settings):
     monkeypatch.setattr(samplers, 'get_dist_info', lambda: (rank, world))
-    return EpochSampler(range(size), **settings)
+    return EpochSampler(Visited(range(size)), **settings)
 
 
 def merged(monkeypatch, size, world, batches, batch, **settings):
@@ -85,3 +91,8 @@ def test_skip_starts_in_the_middle(monkeypatch, world):
 def test_seed_of_all_processes(monkeypatch):
     monkeypatch.setattr(samplers, 'sync_random_seed', lambda: 7)
     assert list(make(monkeypatch, 20, seed=None)) == list(make(monkeypatch, 20, seed=7))
+
+
+def test_a_dataset_that_takes_no_visits_is_refused():
+    with pytest.raises(TypeError, match='list does not take visits'):
+        EpochSampler([1, 2, 3])

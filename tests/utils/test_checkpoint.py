@@ -10,7 +10,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmmagnet.utils.checkpoint import CheckpointError, load_file, read_checkpoint
+from mmmagnet.utils.checkpoint import CheckpointError, load_file, read_checkpoint, refuse_code
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'b': torch.tensor([1, 2])}
 
@@ -144,10 +144,13 @@ def test_no_state_dict(content, tmp_path):
         read_checkpoint(tmp_path / 'w.pth')
 
 
-def test_mmengine_loads_local_files_the_same_way(tmp_path):
+def test_mmengine_loads_local_files_the_same_way(tmp_path, monkeypatch):
     effect = tmp_path / 'effect'
     torch.save({'state_dict': WEIGHTS}, tmp_path / 'good.pth')
     torch.save(Touch(effect), tmp_path / 'evil.pth')
+    schemes = dict(CheckpointLoader._schemes)
+    monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
+    refuse_code()
     check(CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'))['state_dict'])
     with pytest.raises(CheckpointError, match='could run code'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))

@@ -111,12 +111,19 @@ def test_resume(file, tmp_path):
     assert (config.resume, config.load_from) == (False, 'pretrained.pth')
     (tmp_path / 'run').mkdir()
     latest, other = tmp_path / 'run' / 'epoch_3.pth', tmp_path / 'epoch_2.pth'
-    torch.save({'meta': {'seed': 5}, 'state_dict': {}}, latest)
-    torch.save({'meta': {'seed': 0}, 'state_dict': {}}, other)
+
+    def stored(change):
+        before = load_config(file)
+        change(before)
+        return {'meta': {'seed': 5, 'cfg': before.pretty_text}, 'state_dict': {}}
+
+    torch.save(stored(lambda config: set_seed(config, 5)), latest)
+    torch.save(stored(lambda config: config.merge_from_dict({'randomness.seed': 7})), other)
     (tmp_path / 'run' / 'last_checkpoint').write_text(str(latest))
     set_resume(config, other)
     assert (config.resume, config.load_from) == (True, str(other))
-    assert config.train_dataloader.dataset.get('seed') is None  # the config's own seeds stay
+    assert config.randomness.seed == 7
+    assert config.train_dataloader.dataset.get('seed') is None  # had none of its own
     set_resume(config, None)
     assert (config.resume, config.load_from) == (True, str(latest))
     assert config.train_dataloader.dataset.seed == 5

@@ -47,6 +47,7 @@ def browse(args: argparse.Namespace) -> int:
     for part in leaf_datasets(loader['dataset']):
         part['split'] = args.split
     dataset = DATASETS.build(loader['dataset'])
+    dataset.by_visit = True  # what the first epoch shows
     args.out.mkdir(parents=True, exist_ok=True)
     number = min(args.number, len(dataset))
     pictures = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from pathlib import Path
 
 
@@ -46,7 +45,6 @@ def convert(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    warnings.filterwarnings('ignore', module='mmcv')  # of compiled operators, which nothing here needs
     from mmmagnet.apis.command_line import run_command
 
     return run_command(lambda: convert(args))

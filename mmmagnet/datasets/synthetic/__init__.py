@@ -8,7 +8,7 @@ another shares an attribute with it. ``level`` says what the levels consist of, 
 - testA: like val but crowded, always with the greatest number of objects;
 - testB: every referred object is of a held-out pair, which no object of the other splits is.
 
-The images depend on seed, split and index alone. Nothing here needs torch.
+The images depend on seed, split and index alone.
 """
 
 from .generate import Sample, SyntheticSet, default_set, generate_set, make_sample

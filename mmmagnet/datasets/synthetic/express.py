@@ -23,7 +23,7 @@ from .grammar import (
 )
 from .level import Level
 from .phrases import phrase
-from .scene import Scene
+from .scene import Scene, pick_weighted
 
 SENTENCES = (2, 4)
 """Least and greatest number of sentences of a ref."""
@@ -159,7 +159,7 @@ class Describer:
         for _ in range(8 * wanted):
             if not weights or len(sentences) == wanted:
                 break
-            family = _weighted(self.rng, weights)
+            family = pick_weighted(self.rng, weights)
             if family not in found:
                 found[family] = self.expressions(target, family)
             options = found[family]
@@ -186,12 +186,3 @@ def _less(noun: Noun, other: Noun) -> bool:
         strict=True,
     )
     return all(mine is None or mine == theirs for mine, theirs in pairs)
-
-
-def _weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    left = rng.random() * sum(weights.values())
-    for name, weight in weights.items():
-        left -= weight
-        if left < 0:
-            return name
-    return name

@@ -45,7 +45,8 @@ def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
+def pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """One of the options, each as likely as its weight says."""
     left = rng.random() * sum(weights.values())
     for option, weight in weights.items():
         left -= weight
@@ -60,7 +61,7 @@ def _change(rng: np.random.Generator, value: str, options: Sequence[str]) -> str
 
 def _derive(rng: np.random.Generator, level: Level, parent: SceneObject, held_out_allowed: bool) -> SceneObject:
     """A near-duplicate of ``parent``: at most one attribute changed (and the size, where the level varies it)."""
-    change = _pick_weighted(rng, level.changes)
+    change = pick_weighted(rng, level.changes)
     colour, shape, texture, size = parent.colour, parent.shape, parent.texture, parent.size
     if change in ('colour', 'shape'):
         pairs = [(c, shape) for c in level.colours] if change == 'colour' else [(colour, s) for s in level.shapes]

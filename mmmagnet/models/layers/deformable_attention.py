@@ -94,15 +94,17 @@ def sample_levels(value: Tensor, shapes: Sequence[tuple[int, int]], locations: T
     """
     batch, _, heads, channels = value.shape
     length = locations.shape[1]
+    # sampled in fp32 at least: half precision cannot tell places in a pixel apart
+    wide = torch.promote_types(value.dtype, torch.float32)
     # queries last: the widest axis is the contiguous one, and levels are summed one by one to stay in the cache
-    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).to(value.dtype)  # (S, B * h, P, Q, 2)
+    grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).to(wide)  # (S, B * h, P, Q, 2)
     shares = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2).to(value.dtype)  # (S, B * h, 1, P, Q)
     total = value.new_zeros(())
     levels = value.split([height * width for height, width in shapes], dim=1)
     for level, grid, share, (height, width) in zip(levels, grids, shares, shapes, strict=True):
         plane = level.permute(0, 2, 3, 1).reshape(batch * heads, channels, height, width)
-        sampled = F.grid_sample(plane, grid, mode='bilinear', padding_mode='zeros', align_corners=False)
-        total = total + (sampled * share).sum(2)
+        sampled = F.grid_sample(plane.to(wide), grid, mode='bilinear', padding_mode='zeros', align_corners=False)
+        total = total + (sampled.to(value.dtype) * share).sum(2)
     return total.view(batch, heads * channels, length).transpose(1, 2)
 
 
@@ -137,6 +139,13 @@ def run_compiled(
     kernel: Any, value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
     """`sample_levels` by mmcv's CUDA kernel, which works in fp32."""
-    spatial = torch.tensor(shapes, device=value.device)
-    starts = torch.cat([spatial.new_zeros(1), spatial.prod(1).cumsum(0)[:-1]])
-    return kernel.apply(value.float(), spatial, starts, locations.float().contiguous(), weights.float(), value.shape[0])
+    sizes, starts = level_index(tuple(shapes), value.device)
+    return kernel.apply(value.float(), sizes, starts, locations.float().contiguous(), weights.float(), value.shape[0])
+
+
+@lru_cache(maxsize=64)
+def level_index(shapes: tuple[tuple[int, int], ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(S, 2) int64: (H, W) of each level, and (S,) int64: its first token."""
+    sizes = torch.tensor(shapes)
+    areas = sizes.prod(1)
+    return sizes.to(device), (areas.cumsum(0) - areas).to(device)

@@ -135,8 +135,8 @@ class CrossModalAlignment(BaseModule):
         text_side: Whether words are updated from the image too.
         norm: Norm in the word attention: ``'layer'``, or ``'instance'`` over tokens as LAVT has it.
         gate_activation: Of the image gate: ``'gelu'``, or ``'relu'`` as LAVT has it.
-        compat: Reproduce the two text-side defects of the released evaluation (see `PixelAttention` and
-            `ResidualGate`). Only for exact parity with released checkpoints, in fp32.
+        compat: Reproduce the released evaluation's text side (see `PixelAttention` and `ResidualGate`). Only for exact
+            parity with released checkpoints, in fp32.
         init_cfg: As of every MMEngine module.
     """
 

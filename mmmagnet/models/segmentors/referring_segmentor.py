@@ -115,7 +115,7 @@ class ReferringSegmentor(BaseSegmentor):
             features = grounded = self.extract_feat(inputs, input_ids, word_mask)
         elif grounding.forward_mode == 'joint':
             features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
-        else:  # both passes as one batch: no part of the towers mixes samples
+        else:  # both passes as one batch: no part of the towers mixes samples, unless it has a BatchNorm
             both = self.extract_feat(
                 inputs.repeat(2, 1, 1, 1), torch.cat([input_ids, masked.input_ids]), word_mask.repeat(2, 1)
             )
@@ -130,18 +130,18 @@ class ReferringSegmentor(BaseSegmentor):
             'gt_masks': torch.stack([sample.gt_sem_seg.data for sample in data_samples]),
             'masked_words': masked,
         }
+        for sample in data_samples:  # the losses of mmseg ask for int64
+            sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
         losses: dict[str, Tensor] = {}
         if hasattr(self.decode_head, 'feat_channels'):  # a head whose mask features others may read
             decoded = self.decode_head(features.maps)
             tensors['mask_features'] = decoded.mask_features
             losses.update(add_prefix('decode', self.decode_head.loss_by_feat(decoded, data_samples)))
         else:
-            samples = with_integer_labels(data_samples)
-            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, samples, self.train_cfg)))
+            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, data_samples, self.train_cfg)))
         for index, head in enumerate(self.auxiliary_head):
             if not hasattr(head, 'requires'):
-                samples = with_integer_labels(data_samples)
-                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, samples, self.train_cfg)))
+                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
                 continue
             given = {name: tensors[name] for name in head.requires}
             if head is grounding:
@@ -152,7 +152,7 @@ class ReferringSegmentor(BaseSegmentor):
         losses[first] = losses[first] + 0 * (features.words.float().mean() + features.image.float().mean())
         return losses
 
-    def predict(self, inputs: Tensor, data_samples: list | None = None) -> list:
+    def predict(self, inputs: Tensor, data_samples: list) -> list:
         """Masks of a batch.
 
         Args:
@@ -164,7 +164,7 @@ class ReferringSegmentor(BaseSegmentor):
             ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5).
         """
         logits = self.encode_decode(inputs, data_samples)
-        for sample, logit in zip(data_samples or [], logits, strict=True):
+        for sample, logit in zip(data_samples, logits, strict=True):
             size = sample.metainfo.get('ori_shape', logit.shape[1:])
             # the squash maps pixel areas onto each other: corners are not aligned
             full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
@@ -174,12 +174,12 @@ class ReferringSegmentor(BaseSegmentor):
                     'pred_sem_seg': PixelData(data=(full > 0).to(torch.uint8)),
                 }
             )
-        return data_samples or []
+        return data_samples
 
-    def encode_decode(self, inputs: Tensor, batch_data_samples: list | None) -> Tensor:
+    def encode_decode(self, inputs: Tensor, batch_data_samples: list) -> Tensor:
         """Foreground logits (B, 1, H, W) at the input's size, in fp32."""
         features = self._features_of(inputs, batch_data_samples)
-        metas = [{**sample.metainfo, 'img_shape': tuple(inputs.shape[2:])} for sample in batch_data_samples or []]
+        metas = [{**sample.metainfo, 'img_shape': tuple(inputs.shape[2:])} for sample in batch_data_samples]
         logits = self.decode_head.predict(features.maps, metas, self.test_cfg).float()
         return logits if logits.shape[1] == 1 else logits[:, 1:2] - logits[:, 0:1]
 
@@ -206,13 +206,6 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
         torch.stack([sample.input_ids for sample in data_samples]),
         torch.stack([sample.word_mask for sample in data_samples]),
     )
-
-
-def with_integer_labels(data_samples: list) -> list:
-    """The samples with their ground truth as int64, which the losses of mmseg ask for."""
-    for sample in data_samples:
-        sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
-    return data_samples
 
 
 def build_part(config: dict, known: dict[str, Any]) -> Any:

@@ -44,7 +44,7 @@ class StagedBert(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if isinstance(config, str):
-            settings = AutoConfig.from_pretrained(resolve_model_path(config))
+            settings = AutoConfig.from_pretrained(resolve_model_path(config), trust_remote_code=False)
         else:
             settings = AutoConfig.for_model(**config)
         available = settings.num_hidden_layers
@@ -79,7 +79,10 @@ class StagedBert(BaseModule):
             return
         try:
             source, report = AutoModel.from_pretrained(
-                resolve_model_path(self.pretrained), add_pooling_layer=False, output_loading_info=True
+                resolve_model_path(self.pretrained),
+                add_pooling_layer=False,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
         except (OSError, ValueError, SafetensorError) as error:
             raise CheckpointError(

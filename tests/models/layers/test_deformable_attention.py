@@ -126,3 +126,17 @@ def test_training_after_inference_mode(randomised):
 def test_heads_that_do_not_divide():
     with pytest.raises(ValueError, match='num_heads=3 does not divide the width 8'):
         DeformableAttention(width=8, num_heads=3)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('batch', [1, 2])
+def test_half_precision_values_are_read_at_whole_precision(dtype, batch):
+    """A place told in half precision would be off by up to half a pixel on a large map."""
+    shapes = [(60, 80)]
+    value = torch.randn(batch, 60 * 80, 2, 4).to(dtype)
+    locations = torch.rand(batch, 50, 2, 1, 3, 2)
+    weights = torch.rand(batch, 50, 2, 1, 3)
+    expected = sample_levels(value.float(), shapes, locations, weights)
+    found = sample_levels(value, shapes, locations, weights.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0.03, atol=0.03)
