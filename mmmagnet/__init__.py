@@ -3,10 +3,14 @@
 Importing it registers every part, so a config needs ``custom_imports = dict(imports=['mmmagnet'])``.
 """
 
+import contextlib
+import io
 import warnings
 
 # mmcv recommends its compiled operators whenever they are missing; nothing here needs them
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+with contextlib.redirect_stdout(io.StringIO()):  # it prints the name of a package that it can do without
+    import mmseg.datasets  # noqa: F401
 
 from . import datasets, engine, evaluation, models, visualization
 
