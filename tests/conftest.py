@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -57,6 +58,13 @@ TINY = dict(
         dict(type='AlignmentHead'),
     ],
 )
+
+
+@pytest.fixture(autouse=True)
+def fresh_loggers():
+    """Forget MMEngine's loggers: one that is found again by its name, a time in seconds, writes to a closed stream."""
+    yield
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

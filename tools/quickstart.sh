@@ -85,7 +85,7 @@ else
   launch=("$python" tools/train.py "$config")
   processes=$(cpu_processes)
   if [ "${processes:-1}" -gt 1 ]; then
-    launch=(bash tools/dist_train.sh "$config" "$processes" --device cpu)
+    launch=(env PYTHON="$python" bash tools/dist_train.sh "$config" "$processes" --device cpu)
     options=(--cfg-options train_dataloader.batch_size=$((32 / processes)) train_dataloader.num_workers=1 ${options[@]+"${options[@]:1}"})
   fi
   shown "$work_dir/train.log" 'Epoch\(|scores at|The best checkpoint|[Rr]esumed' \

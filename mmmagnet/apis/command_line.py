@@ -17,7 +17,9 @@ USER_ERRORS = (DataError, CheckpointError, ConfigError, OSError)
 def run_command(command: Callable[[], int]) -> int:
     """Run a tool; errors of its input end in one line on stderr and exit status 2, all others in a traceback."""
     try:
-        return command()
+        status = command()
+        leave_processes()
+        return status
     except USER_ERRORS as error:
         print(f'error: {one_line(error)}', file=sys.stderr)
         return 2
@@ -82,3 +84,12 @@ def join_processes(config: Config) -> None:
         **(config.get('model_wrapper_cfg') or {}),
         'device_ids': None,
     }
+
+
+def leave_processes() -> None:
+    """End a distributed run together: a process that exits with the group's threads alive may abort."""
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()

@@ -300,7 +300,8 @@ def test_smoke(tmp_path):
     write_script(tmp_path / 'env' / 'bin' / 'python', f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     work = tmp_path / 'work'
     arguments = ['--smoke', '--device', 'cpu', '--work-dir', 'work']
-    result = run(ROOT / 'tools' / 'quickstart.sh', *arguments, cwd=tmp_path, MMMAGNET_VENV=tmp_path / 'env')
+    others = {'MMMAGNET_VENV': tmp_path / 'env', 'PYTHON': 'no-such-python'}  # the environment's own python counts
+    result = run(ROOT / 'tools' / 'quickstart.sh', *arguments, cwd=tmp_path, **others)
     assert result.returncode == 0, result.stdout + result.stderr
     assert (work / 'data' / 'refs.jsonl').is_file()
     scores = {split: entry['metrics'] for split, entry in json.loads((work / 'scores.json').read_text()).items()}
