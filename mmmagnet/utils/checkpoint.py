@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used, with the file, the entry and the mend in its message."""
 
 
-def load_file(path: str | Path) -> Any:
+def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
     """Load a checkpoint file: tensors and plain values, and MMEngine's log buffers; nothing that can run code.
 
     Args:
         path: A file of `torch.save`, or ``.safetensors``.
+        allowed: Further classes that the file may hold: plain data only.
 
     Returns:
         What the file holds, on the CPU.
@@ -38,7 +40,7 @@ def load_file(path: str | Path) -> Any:
             from safetensors.torch import load_file as load_safetensors
 
             return load_safetensors(path)
-        with torch.serialization.safe_globals(_allowed()):
+        with torch.serialization.safe_globals([*_allowed(), *allowed]):
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))

@@ -1,5 +1,6 @@
-"""Decode heads: feature maps of four scales in, foreground logits out."""
+"""Decode heads: feature maps of four scales in, logits out."""
 
+from .lavt_head import DecodedLogits, LAVTHead
 from .magnet_head import DecodedMasks, MagNetHead
 
-__all__ = ['DecodedMasks', 'MagNetHead']
+__all__ = ['DecodedLogits', 'DecodedMasks', 'LAVTHead', 'MagNetHead']

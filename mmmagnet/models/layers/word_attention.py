@@ -79,7 +79,12 @@ class WordAttention(nn.Module):
             (B, N, width).
         """
         query = self._split(self.query_norm(self.query(image)))
-        key, value = self._split(self.key(words)), self._split(self.value(words))
+        key, value = self.key(words), self.value(words)
+        if isinstance(self.out_norm, TokenNorm):
+            # it removes what all image tokens share; taking that from the values first saves the digits of what is left
+            share = (word_mask / word_mask.sum(1, keepdim=True).clamp(min=1)).to(value.dtype)
+            value = value - share.unsqueeze(1) @ value
+        key, value = self._split(key), self._split(value)
         attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=word_mask.bool()[:, None, None, :], scale=self.scale
         )

@@ -24,7 +24,8 @@ class StagedBert(BaseModule):
     Args:
         config: The architecture: keywords of a transformers configuration with its ``model_type``, or the name or
             folder of one (``package://module/folder`` for a folder inside an installed package).
-        stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used.
+        stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used. With
+            the same number for all, the whole encoder runs before the first bridge, as LAVT has it.
         mask_token_id: Id of [MASK] in the vocabulary. Mask Grounding replaces words by it.
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
@@ -48,8 +49,9 @@ class StagedBert(BaseModule):
         else:
             settings = AutoConfig.for_model(**config)
         available = settings.num_hidden_layers
-        if not stage_ends or sorted(set(stage_ends)) != list(stage_ends) or stage_ends[-1] > available:
-            raise ValueError(f'stage_ends={tuple(stage_ends)}: must rise, and the encoder has {available} layers')
+        rising = list(stage_ends) == sorted(stage_ends)
+        if not stage_ends or not rising or stage_ends[0] < 0 or stage_ends[-1] > available:
+            raise ValueError(f'stage_ends={tuple(stage_ends)}: must not fall, and the encoder has {available} layers')
         settings.num_hidden_layers = stage_ends[-1]
         unfit = f'text encoder {settings.model_type!r}: expected a BERT-type model (embeddings, encoder.layer)'
         try:

@@ -48,6 +48,7 @@ def folder(tmp_path):
         ({}, (1, 2, 3, 4)),
         (dict(hidden_size=8, num_attention_heads=4, intermediate_size=8), (1, 3, 4)),
         (dict(hidden_act='relu', layer_norm_eps=1e-5), (2, 4)),
+        ({}, (4, 4, 4)),
     ],
 )
 def test_same_as_transformers(changed, stage_ends):
@@ -162,10 +163,10 @@ def test_a_kin_of_bert():
 @pytest.mark.parametrize(
     ('config', 'stage_ends', 'message'),
     [
-        (settings(), (1, 2, 5), r'stage_ends=\(1, 2, 5\): must rise, and the encoder has 4 layers'),
-        (settings(), (2, 1, 4), r'stage_ends=\(2, 1, 4\): must rise'),
-        (settings(), (1, 1, 4), r'stage_ends=\(1, 1, 4\): must rise'),
-        (settings(), (), r'stage_ends=\(\): must rise'),
+        (settings(), (1, 2, 5), r'stage_ends=\(1, 2, 5\): must not fall, and the encoder has 4 layers'),
+        (settings(), (2, 1, 4), r'stage_ends=\(2, 1, 4\): must not fall'),
+        (settings(), (-1, 1, 4), r'stage_ends=\(-1, 1, 4\): must not fall'),
+        (settings(), (), r'stage_ends=\(\): must not fall'),
         (
             dict(model_type='distilbert', vocab_size=20, dim=12, n_layers=2, n_heads=2, hidden_dim=16),
             (1, 2),

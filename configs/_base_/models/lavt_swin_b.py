@@ -1,0 +1,13 @@
+# LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first bridge, bridges go one way.
+_base_ = 'magnet_swin_b.py'
+
+model = dict(
+    text_encoder=dict(stage_ends=(12, 12, 12, 12)),
+    neck=dict(pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'),
+    decode_head=dict(
+        _delete_=True,
+        type='LAVTHead',
+        loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.9, 1.1], avg_non_ignore=True),
+    ),
+    auxiliary_head=[],
+)

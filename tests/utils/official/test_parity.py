@@ -1,0 +1,138 @@
+"""The network computes what the released ones compute, for given weights and inputs.
+
+`tests/data/official_parity` holds the cases as data. Its `fill.py` is the definition of weights and inputs, and the
+reference for ours.
+"""
+
+import importlib.util
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.config import load_config
+from mmmagnet.utils.official import Difference, compare, load_cases
+from mmmagnet.utils.official.parity import make_entries, make_inputs
+
+from .conftest import DATA
+
+CONFIGS = DATA.parents[2] / 'configs'
+PUBLISHED = {'magnet': 'magnet_swin_b_official.py', 'lavt': 'lavt_swin_b.py'}
+ARRAYS = {'magnet': 9, 'lavt': 6}
+
+
+def published(kind):
+    return load_config(str(CONFIGS / PUBLISHED[kind])).model.to_dict()
+
+
+@pytest.fixture(scope='module')
+def definition():
+    spec = importlib.util.spec_from_file_location('official_parity_fill', DATA / 'fill.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('name', ['square', 'wide', 'lavt_square', 'lavt_wide'])
+def test_parity(name):
+    (case,) = load_cases(DATA, [name])
+    differences = compare(case, published(case.kind))
+    assert len(differences) == ARRAYS[case.kind]
+    for difference in differences:
+        assert difference.passed, difference
+
+
+@pytest.mark.parametrize('name', ['square', 'lavt_wide'])
+def test_weights_and_inputs_are_the_definitions(name, definition):
+    (case,) = load_cases(DATA, [name])
+    entries = make_entries(case.manifest)
+    reference = definition.official_state_dict(case.manifest)
+    assert entries.keys() == reference.keys()
+    for entry, value in reference.items():
+        np.testing.assert_array_equal(entries[entry].numpy(), value, err_msg=entry)
+    for ours, value in zip(make_inputs(case.settings), definition.inputs(case.settings), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), value)
+
+
+def test_the_default_is_another_network():
+    """Without compat the text side is corrected, so words and masks differ from the release's."""
+    (case,) = load_cases(DATA, ['wide'])
+    config = published('magnet')
+    config['neck'] = {**config['neck'], 'compat': False}
+    failed = {difference.array for difference in compare(case, config) if not difference.passed}
+    assert 'fused_s1' not in failed  # read before any word is updated
+    assert {'text_features', 'fused_s2', 'pred_masks'} <= failed
+
+
+@pytest.mark.parametrize(
+    ('error', 'scale', 'passed'),
+    [(1e-4, 1.0, True), (2e-4, 1.0, False), (0.0, 0.0, True), (math.inf, 1.0, False), (math.nan, 1.0, False)],
+)
+def test_difference(error, scale, passed):
+    assert Difference('x', error, scale, 1e-4).passed == passed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the cases with one left."""
+    shutil.copytree(DATA, tmp_path / 'cases')
+    listed = json.loads((DATA / 'cases.json').read_text())
+    (tmp_path / 'cases' / 'cases.json').write_text(json.dumps({'lavt_wide': listed['lavt_wide']}))
+    return tmp_path / 'cases'
+
+
+def rewrite(path, **changes):
+    content = json.loads(path.read_text())
+    for field, value in changes.items():
+        if value is None:
+            del content[field]
+        else:
+            content[field] = value
+    path.write_text(json.dumps(content))
+
+
+def test_folder_of_other_sizes_and_arrays(folder):
+    """Array names and sizes come from the folder; an array of another shape fails instead of being cut to fit."""
+    with np.load(folder / 'expected_lavt_wide.npz') as stored:
+        logits = stored['logits']
+    np.savez(folder / 'expected_lavt_wide.npz', logits=logits[:, :, :-1])
+    (difference,) = compare(load_cases(folder)[0], published('lavt'))
+    assert (difference.array, difference.error) == ('logits', math.inf)
+    np.savez(folder / 'expected_lavt_wide.npz', masks=logits)
+    with pytest.raises(CheckpointError, match=r"expects \['masks'\], known are fused_s1"):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'error', 'message'),
+    [
+        (lambda at: (at / 'cases.json').unlink(), FileNotFoundError, r'cases\.json: no such file'),
+        (lambda at: (at / 'cases.json').write_text('{'), CheckpointError, r'cases\.json: not a JSON file'),
+        (lambda at: (at / 'cases.json').write_text('[1]'), CheckpointError, r'expected a JSON object'),
+        (lambda at: (at / 'manifest_lavt_small.json').unlink(), FileNotFoundError, 'manifest_lavt_small'),
+        (lambda at: (at / 'expected_lavt_wide.npz').write_bytes(b'PK\3\4x'), CheckpointError, 'not a whole .npz'),
+        (lambda at: (at / 'expected_lavt_wide.npz').unlink(), CheckpointError, 'expected_lavt_wide'),
+    ],
+)
+def test_damaged_folder(folder, damage, error, message):
+    damage(folder)
+    with pytest.raises(error, match=message):
+        load_cases(folder)
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'message'),
+    [({'depth': 3}, 'depth is not among our sizes'), ({'num_queries': 2}, 'num_queries over 1 is not among our sizes')],
+)
+def test_sizes_that_our_networks_do_not_have(folder, sizes, message):
+    rewrite(folder / 'arch_lavt_small.json', **sizes)
+    with pytest.raises(CheckpointError, match=message):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+def test_case_by_name():
+    with pytest.raises(CheckpointError, match="has no case 'oblong', only square, wide, lavt_square, lavt_wide"):
+        load_cases(DATA, ['oblong'])
