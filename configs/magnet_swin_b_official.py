@@ -1,5 +1,5 @@
 # The network that the authors' released RefCOCO checkpoint belongs to, its two text-side defects included: for scoring
-# such a checkpoint and training on from it. tools/model_converters/official.py makes the checkpoint; fp32 only.
+# such a checkpoint and training on from it. tools/model_converters/official.py makes the checkpoint.
 _base_ = 'magnet_swin_b.py'
 
 model = dict(neck=dict(compat=True))

@@ -1,6 +1,9 @@
 """What all tests share: one thread, and a network small enough to be trained in a test."""
 
+import argparse
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +13,12 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import mmmagnet  # noqa: F401
+from mmmagnet.utils.official.parity import make_entries
 
 torch.set_num_threads(1)
+
+PARITY = Path(__file__).parent / 'data' / 'official_parity'
+MANIFESTS = {'magnet': 'manifest_small.json', 'lavt': 'manifest_lavt_small.json'}
 
 VOCABULARY = 40
 SEPARATOR, CLASSIFY, MASK = 3, 2, 4
@@ -97,5 +104,35 @@ def tiny_batch():
             sample.gt_sem_seg = PixelData(data=truth)
             samples.append(sample)
         return torch.randn(batch, 3, size, size, generator=generator), samples
+
+    return make
+
+
+@pytest.fixture
+def released():
+    """Make the content of a released file of a kind, whole with integer buffers, options and an optimizer's state."""
+
+    def make(kind, apart=False, prefix=''):
+        manifest = json.loads((PARITY / MANIFESTS[kind]).read_text())
+        entries = make_entries(manifest)
+        for name, shape in manifest.items():
+            entries.setdefault(name, torch.zeros(shape, dtype=torch.int64))
+        content = {
+            'model': {prefix + name: value for name, value in entries.items()},
+            'optimizer': {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}}, 'param_groups': [{'lr': 5e-5}]},
+            'lr_scheduler': {'lr_lambdas': [None], 'base_lrs': [5e-5]},
+            'epoch': 39,
+            'args': argparse.Namespace(dataset='refcoco', mha='', window12=True, lr=5e-5, device=None),
+        }
+        if apart:  # LAVT with a text tower beside the model
+            text = f'{prefix}text_encoder.'
+            content['bert_model'] = {
+                prefix + name.removeprefix(text): content['model'].pop(name)
+                for name in list(content['model'])
+                if name.startswith(text)
+            }
+            content['bert_model'][f'{prefix}pooler.dense.weight'] = torch.zeros(3, 3)
+            content['bert_model'][f'{prefix}embeddings.position_ids'] = torch.arange(512)[None]
+        return content
 
     return make

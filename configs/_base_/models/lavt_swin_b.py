@@ -7,7 +7,7 @@ model = dict(
     decode_head=dict(
         _delete_=True,
         type='LAVTHead',
-        loss_decode=dict(type='CrossEntropyLoss', class_weight=[0.9, 1.1], avg_non_ignore=True),
+        loss_decode=dict(type='TwoClassLoss', ce_weight=1.0, dice_weight=0.0, class_weight=(0.9, 1.1)),
     ),
     auxiliary_head=[],
 )

@@ -63,6 +63,7 @@ class StagedSwin(BaseModule):
         in_channels: Channels of the image.
         pretrained: File of ImageNet weights, in the layout of the Swin authors or of mmseg. Read by `init_weights`
             only (MMEngine calls it when a training starts), so the model builds without the file.
+        partial: Accept a `pretrained` file that leaves weights of the tower untouched. By default that is an error.
         init_cfg: As of every MMEngine module.
     """
 
@@ -77,10 +78,12 @@ class StagedSwin(BaseModule):
         patch_size: int = 4,
         in_channels: int = 3,
         pretrained: str | None = None,
+        partial: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.pretrained = pretrained
+        self.partial = partial
         self.out_channels = tuple(embed_dims * 2**stage for stage in range(len(depths)))
         self.num_stages = len(depths)
         rates = np.linspace(0, drop_path_rate, sum(depths)).tolist()
@@ -112,7 +115,7 @@ class StagedSwin(BaseModule):
         """
         super().init_weights()
         if self.pretrained is not None:
-            load_swin_checkpoint(self, self.pretrained)
+            load_swin_checkpoint(self, self.pretrained, self.partial)
 
     def stem(self, inputs: Tensor) -> Tensor:
         """Image (B, 3, H, W) -> map (B, H_1, W_1, C)."""

@@ -33,12 +33,13 @@ _OPENMMLAB = [
 _UNUSED = re.compile(r'^(head\.|fc\.|norm\d?\.|.*relative_position_index$|.*attn_mask$)')
 
 
-def load_swin_checkpoint(backbone: StagedSwin, path: str) -> None:
+def load_swin_checkpoint(backbone: StagedSwin, path: str, partial: bool = False) -> None:
     """Fill a `StagedSwin` from a file of ImageNet weights.
 
     Args:
         backbone: The tower; every weight of it is overwritten.
         path: A checkpoint of the Swin authors, of mmseg or of mmpretrain.
+        partial: Accept a file that leaves weights of the tower as they are, or has others beside.
 
     Raises:
         FileNotFoundError: If `path` is not there.
@@ -56,11 +57,17 @@ def load_swin_checkpoint(backbone: StagedSwin, path: str) -> None:
         if weights[name].shape != own[name].shape
     ]
     for problem, names in (('misses', missing), ('has unknown', unknown), ('has other shapes:', sorted(misshapen))):
-        if names:
+        if names and (problem == 'has other shapes:' or not partial):
             shown = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
-            raise CheckpointError(f'{path} {problem} {shown}: give `pretrained` of the backbone a Swin of its size')
-    backbone.load_state_dict(weights)
-    print_log(f'image tower: {len(weights)} weights from {path}', logger='current')
+            raise CheckpointError(
+                f'{path} {problem} {shown}: give `pretrained` of the backbone a Swin of its size'
+                + ('' if problem == 'has other shapes:' else ', or set `partial=True` to take what fits')
+            )
+    if len(missing) == len(own):
+        raise CheckpointError(f'{path} has no weight of a Swin: give `pretrained` of the backbone another file')
+    backbone.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
+    left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
+    print_log(f'image tower: {len(own) - len(missing)} weights from {path}{left}', logger='current')
 
 
 def convert_swin(entries: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -21,8 +22,7 @@ class PixelAttention(nn.Module):
         text_width: D, the width at which everything happens.
         image_width: Channels C_i of the image tokens.
         compat: Reproduce the released evaluation, which hands over BERT's additive mask (0 = word, -10000 = pad) where
-            1/0 is meant and takes statistics over padded words too. Only for exact parity with released checkpoints,
-            in fp32: the numbers overflow fp16.
+            1/0 is meant and takes statistics over padded words too. Only for exact parity with released checkpoints.
     """
 
     def __init__(self, text_width: int, image_width: int, compat: bool = False) -> None:
@@ -50,9 +50,12 @@ class PixelAttention(nn.Module):
         """
         query, key, value = self.query(words), self.norm(self.key(image)), self.norm(self.value(image))
         if self.compat:
-            additive = (word_mask.to(words.dtype) - 1).unsqueeze(2) * 1e4
-            similarity = (query * additive) @ key.transpose(1, 2) * self.scale + (1e4 * additive - 1e4)
-            attended = self.norm(self.out(similarity.softmax(-1) @ value))
+            with torch.autocast(words.device.type, enabled=False):  # these numbers overflow half precision
+                wide = torch.promote_types(words.dtype, torch.float32)
+                additive = (word_mask.to(wide) - 1).unsqueeze(2) * 1e4
+                similarity = (query.to(wide) * additive) @ key.to(wide).transpose(1, 2) * self.scale
+                share = (similarity + (1e4 * additive - 1e4)).softmax(-1)
+            attended = self.norm(self.out(share.to(value.dtype) @ value))
         else:
             attended = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
             attended = self.norm(self.out(attended), word_mask)

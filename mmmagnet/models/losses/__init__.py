@@ -2,5 +2,6 @@
 
 from .alignment_loss import CrossModalAlignmentLoss
 from .mask_loss import MaskLoss
+from .two_class_loss import TwoClassLoss
 
-__all__ = ['CrossModalAlignmentLoss', 'MaskLoss']
+__all__ = ['CrossModalAlignmentLoss', 'MaskLoss', 'TwoClassLoss']

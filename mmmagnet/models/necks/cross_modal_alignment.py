@@ -136,7 +136,7 @@ class CrossModalAlignment(BaseModule):
         norm: Norm in the word attention: ``'layer'``, or ``'instance'`` over tokens as LAVT has it.
         gate_activation: Of the image gate: ``'gelu'``, or ``'relu'`` as LAVT has it.
         compat: Reproduce the released evaluation's text side (see `PixelAttention` and `ResidualGate`). Only for exact
-            parity with released checkpoints, in fp32.
+            parity with released checkpoints.
         init_cfg: As of every MMEngine module.
     """
 

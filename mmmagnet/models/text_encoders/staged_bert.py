@@ -29,6 +29,7 @@ class StagedBert(BaseModule):
         mask_token_id: Id of [MASK] in the vocabulary. Mask Grounding replaces words by it.
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
+        partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
         init_cfg: As of every MMEngine module.
 
     Raises:
@@ -41,6 +42,7 @@ class StagedBert(BaseModule):
         stage_ends: Sequence[int] = (3, 6, 9, 12),
         mask_token_id: int = 103,
         pretrained: str | None = None,
+        partial: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -69,6 +71,7 @@ class StagedBert(BaseModule):
         self.vocab_size: int = settings.vocab_size
         self.mask_token_id = mask_token_id
         self.pretrained = pretrained
+        self.partial = partial
 
     def init_weights(self) -> None:
         """Load `pretrained`, where it is given.
@@ -97,15 +100,20 @@ class StagedBert(BaseModule):
             if name not in report['missing_keys']  # transformers makes up what a file lacks
         }
         own = self.state_dict()
-        wrong = [name for name, value in own.items() if name not in weights or weights[name].shape != value.shape]
-        if wrong:
-            raise CheckpointError(
-                f'text_encoder.pretrained={self.pretrained!r} does not fit text_encoder.config: {wrong[0]} has shape '
-                f'{tuple(own[wrong[0]].shape)} here and '
-                f'{tuple(weights[wrong[0]].shape) if wrong[0] in weights else "is missing"} there'
+        missing = [name for name in own if name not in weights]
+        wrong = [name for name in own if name in weights and weights[name].shape != own[name].shape]
+        if wrong or len(missing) == len(own) or (missing and not self.partial):
+            first = (wrong or missing)[0]
+            there = (
+                f'{tuple(weights[first].shape)} there' if wrong else 'is missing there; partial=True takes what fits'
             )
-        self.load_state_dict({name: weights[name] for name in own})
-        print_log(f'text tower: {len(own)} weights from {self.pretrained}', logger='current')
+            raise CheckpointError(
+                f'text_encoder.pretrained={self.pretrained!r} does not fit text_encoder.config: {first} has shape '
+                f'{tuple(own[first].shape)} here and {there}'
+            )
+        self.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+        left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
+        print_log(f'text tower: {len(own) - len(missing)} weights from {self.pretrained}{left}', logger='current')
 
     def stem(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
         """Token ids (B, L) and word mask (B, L) -> embedded words (B, L, D)."""

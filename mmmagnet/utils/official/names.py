@@ -86,7 +86,7 @@ LAVT: Rules = [
         for scale in range(3)
         for conv in range(2)
     ],
-    (r'^decode_head\.conv_seg\.', 'classifier.conv1_1.'),
+    (r'^decode_head\.classify\.', 'classifier.conv1_1.'),
 ]
 
 RULES = {'magnet': MAGNET, 'lavt': LAVT}

@@ -172,3 +172,55 @@ def test_missing_file_is_only_missed_when_weights_are_initialised(tmp_path):
     backbone = StagedSwin(**SIZES, pretrained=str(tmp_path / 'none.pth'))
     with pytest.raises(FileNotFoundError, match=r'none\.pth: no such checkpoint file'):
         backbone.init_weights()
+
+
+def mmseg_swin(**sizes):
+    from mmseg.models.backbones import SwinTransformer
+
+    return SwinTransformer(pretrain_img_size=32, strides=(4, 2), out_indices=(0, 1), drop_path_rate=0, **sizes)
+
+
+def mmpretrain_swin(**sizes):
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.models import SwinTransformer
+
+    window = sizes.pop('window_size')
+    depths, heads = list(sizes['depths']), list(sizes['num_heads'])
+    arch = dict(embed_dims=sizes['embed_dims'], depths=[*depths, 1, 1], num_heads=[*heads, 2, 2])
+    model = SwinTransformer(arch, 32, window_size=window, out_indices=(0, 1), drop_path_rate=0, pad_small_map=True)
+    del model.stages[2:]
+    return model
+
+
+@pytest.mark.parametrize('build', [mmseg_swin, mmpretrain_swin])
+def test_same_numbers_as_the_packages_own_tower(build, tmp_path):
+    """A file that mmseg or mmpretrain would write makes our tower compute what theirs computes, merging included."""
+    theirs = build(**SIZES)
+    theirs.eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    torch.save({'state_dict': {f'backbone.{name}': v for name, v in theirs.state_dict().items()}}, tmp_path / 'a.pth')
+    ours = StagedSwin(**SIZES, drop_path_rate=0, pretrained=str(tmp_path / 'a.pth')).eval()
+    ours.init_weights()
+    inputs = torch.randn(2, 3, 32, 48)
+    with torch.no_grad():
+        first = ours.stage(0, ours.stem(inputs))
+        second = ours.stage(1, ours.downsample(0, first))
+        for stage, (own, expected) in enumerate(zip((first, second), theirs(inputs), strict=True)):
+            norm = getattr(theirs, f'norm{stage}', torch.nn.Identity())
+            torch.testing.assert_close(norm(own).permute(0, 3, 1, 2), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_partial_takes_what_fits(published, tmp_path):
+    kept = {name: value for name, value in published.items() if not name.startswith('layers.1.')}
+    torch.save({'model': {**kept, 'absolute_pos_embed': torch.zeros(1)}}, tmp_path / 'swin.pth')
+    backbone = StagedSwin(**SIZES, pretrained=str(tmp_path / 'swin.pth'), partial=True)
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    backbone.init_weights()
+    for name, value in backbone.state_dict().items():
+        if name.startswith('stages.1.'):
+            assert value.equal(before[name]), name
+    assert backbone.stages[0][0].attn.qkv.weight.equal(published['layers.0.blocks.0.attn.qkv.weight'])
+    torch.save({'model': {'conv1.weight': torch.zeros(1)}}, tmp_path / 'swin.pth')
+    with pytest.raises(CheckpointError, match='has no weight of a Swin'):
+        backbone.init_weights()

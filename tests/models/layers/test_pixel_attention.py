@@ -66,3 +66,13 @@ def test_compat_does_not_look_at_words(randomised):
     with torch.no_grad():
         layer.query.weight.mul_(-3)
     torch.testing.assert_close(layer(words, image, torch.ones_like(MASK)), before)
+
+
+def test_compat_under_autocast(randomised):
+    """Its numbers reach 1e8: similarities stay out of half precision."""
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH, compat=True)).float()
+    words, image = (tensor.float() for tensor in inputs())
+    with torch.autocast('cpu', torch.bfloat16):
+        result = layer(words, image, MASK)
+    assert result.isfinite().all()
+    torch.testing.assert_close(result.float(), layer(words, image, MASK), rtol=0.1, atol=0.1)

@@ -146,6 +146,9 @@ def test_pretrained_that_lacks_a_weight(folder, tmp_path):
     ):
         encoder.init_weights()
     StagedBert(settings(), (1, 2), pretrained=folder[0]).init_weights()  # not one of the layers used
+    partial = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0], partial=True)
+    partial.init_weights()
+    assert partial.layers[2].output.dense.weight.equal(weights['encoder.layer.2.output.dense.weight'])
 
 
 def test_a_kin_of_bert():

@@ -8,24 +8,17 @@ import importlib.util
 import json
 import math
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mmmagnet.utils.checkpoint import CheckpointError
-from mmmagnet.utils.config import load_config
 from mmmagnet.utils.official import Difference, compare, load_cases
 from mmmagnet.utils.official.parity import make_entries, make_inputs
 
-from .conftest import DATA
-
-CONFIGS = DATA.parents[2] / 'configs'
-PUBLISHED = {'magnet': 'magnet_swin_b_official.py', 'lavt': 'lavt_swin_b.py'}
+DATA = Path(__file__).parents[2] / 'data' / 'official_parity'
 ARRAYS = {'magnet': 9, 'lavt': 6}
-
-
-def published(kind):
-    return load_config(str(CONFIGS / PUBLISHED[kind])).model.to_dict()
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +30,7 @@ def definition():
 
 
 @pytest.mark.parametrize('name', ['square', 'wide', 'lavt_square', 'lavt_wide'])
-def test_parity(name):
+def test_parity(name, published):
     (case,) = load_cases(DATA, [name])
     differences = compare(case, published(case.kind))
     assert len(differences) == ARRAYS[case.kind]
@@ -57,7 +50,7 @@ def test_weights_and_inputs_are_the_definitions(name, definition):
         np.testing.assert_array_equal(ours.numpy(), value)
 
 
-def test_the_default_is_another_network():
+def test_the_default_is_another_network(published):
     """Without compat the text side is corrected, so words and masks differ from the release's."""
     (case,) = load_cases(DATA, ['wide'])
     config = published('magnet')
@@ -94,7 +87,7 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(content))
 
 
-def test_folder_of_other_sizes_and_arrays(folder):
+def test_folder_of_other_sizes_and_arrays(folder, published):
     """Array names and sizes come from the folder; an array of another shape fails instead of being cut to fit."""
     with np.load(folder / 'expected_lavt_wide.npz') as stored:
         logits = stored['logits']
@@ -127,7 +120,7 @@ def test_damaged_folder(folder, damage, error, message):
     ('sizes', 'message'),
     [({'depth': 3}, 'depth is not among our sizes'), ({'num_queries': 2}, 'num_queries over 1 is not among our sizes')],
 )
-def test_sizes_that_our_networks_do_not_have(folder, sizes, message):
+def test_sizes_that_our_networks_do_not_have(folder, sizes, message, published):
     rewrite(folder / 'arch_lavt_small.json', **sizes)
     with pytest.raises(CheckpointError, match=message):
         compare(load_cases(folder)[0], published('lavt'))
