@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
     from mmengine.runner import Runner
 
     from mmmagnet.apis.command_line import join_processes, select_device
-    from mmmagnet.engine.hooks import ResumeCheckHook
+    from mmmagnet.engine.hooks import LoadCheckHook
     from mmmagnet.utils.checkpoint import refuse_code
     from mmmagnet.utils.config import enable_amp, load_config, parse_options, set_resume, set_seed
 
@@ -54,8 +54,8 @@ def train(args: argparse.Namespace) -> int:
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
     runner = Runner.from_cfg(config)
-    if config.get('resume'):
-        runner.register_hook(ResumeCheckHook(config.load_from or config.work_dir))
+    if config.get('resume') or config.get('load_from'):
+        runner.register_hook(LoadCheckHook(config.load_from or config.work_dir, bool(config.get('resume'))))
     runner.train()
     return 0
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.hooks import Hook
 from PIL import Image
 
+from mmmagnet.evaluation.record import file_sha256
 from mmmagnet.utils.checkpoint import load_file
 
 ROOT = Path(__file__).parents[2]
@@ -127,6 +130,32 @@ def test_exchanged_expressions_and_pixels_at_input_size(trained, tmp_path):
     assert pairs[0]['mask']['size'] == [64, 64]
 
 
+def test_both_resolutions_with_all_they_depend_on(trained, tmp_path, capsys):
+    data, work = trained
+    arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--work-dir', str(tmp_path / 'w')]
+    arguments += ['--resolution', 'both', '--breakdown', '--scores', str(tmp_path / 's.json')]
+    assert main_of('test.py')([*arguments, '--dump', str(tmp_path / 'd.jsonl'), '--cfg-options', *OPTIONS]) == 0
+    entry = json.loads((tmp_path / 's.json').read_text())['testA']
+    assert entry['checkpoint_sha256'] == file_sha256(work / 'epoch_1.pth')
+    assert entry['pairs'] == 8
+    assert list(entry['resolutions']) == ['input', 'original']
+    for resolution, account in entry['resolutions'].items():
+        assert account['protocol'].startswith('masks at the size of the ')
+        assert account['breakdown']['position']['position words']['pairs'] == 8
+        for name, (low, high) in account['intervals'].items():
+            assert low <= account['scores'][name] <= high
+        before = '' if resolution == 'input' else 'original/'
+        assert {f'ref/{before}{name}': score for name, score in account['scores'].items()}.items() <= (
+            entry['metrics'].items()
+        )
+    printed = capsys.readouterr().out
+    assert 'testA (input resolution): oIoU ' in printed
+    assert 'testA (original resolution): oIoU ' in printed
+    dump = str(tmp_path / 'd.jsonl')
+    assert main_of('analysis_tools/compare_scores.py')([dump, dump, '--resamples', '20']) == 0
+    assert 'testA, original resolution: 8 pairs in 4 pictures' in capsys.readouterr().out
+
+
 def test_checkpoint_of_another_model(trained, tmp_path, capsys):
     data, work = trained
     arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--work-dir', str(tmp_path / 'w')]
@@ -138,6 +167,18 @@ def test_checkpoint_of_another_model(trained, tmp_path, capsys):
     arguments += ['model.auxiliary_head=None', '--resume', str(work / 'epoch_1.pth')]
     assert main_of('train.py')(arguments) == 2
     assert 'the config makes no auxiliary_head.' in capsys.readouterr().err
+
+
+def test_start_from_a_checkpoint(trained, tmp_path, capsys):
+    """`load_from` may leave entries as they are, which is said; it may not leave all."""
+    data, work = trained
+    torch.save({'state_dict': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
+    arguments = [CONFIG, '--data-root', str(data), '--work-dir', str(tmp_path / 'w'), '--cfg-options', *OPTIONS]
+    assert main_of('train.py')([*arguments, f'load_from={tmp_path / "other.pth"}']) == 2
+    assert 'other.pth: is of another model, no entry fits' in capsys.readouterr().err
+    arguments += ['train_cfg.max_epochs=1', 'model.decode_head.decoder_layers=2']
+    assert main_of('train.py')([*arguments, f'load_from={work / "epoch_1.pth"}']) == 0
+    assert re.search(r'epoch_1\.pth: \d+ of \d+ entries are loaded; the others start', capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

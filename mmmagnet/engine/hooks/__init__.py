@@ -1,6 +1,6 @@
 """Hooks."""
 
+from .load_check_hook import LoadCheckHook
 from .referring_visualization_hook import ReferringVisualizationHook
-from .resume_check_hook import ResumeCheckHook
 
-__all__ = ['ReferringVisualizationHook', 'ResumeCheckHook']
+__all__ = ['LoadCheckHook', 'ReferringVisualizationHook']

@@ -189,6 +189,7 @@ def mmpretrain_swin(**sizes):
     arch = dict(embed_dims=sizes['embed_dims'], depths=[*depths, 1, 1], num_heads=[*heads, 2, 2])
     model = SwinTransformer(arch, 32, window_size=window, out_indices=(0, 1), drop_path_rate=0, pad_small_map=True)
     del model.stages[2:]
+    model.stages[1].downsample = None
     return model
 
 

@@ -1,0 +1,57 @@
+"""No training goes on, or starts, from the weights of another model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmmagnet.registry import HOOKS
+from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.weights import check_weights
+
+
+@HOOKS.register_module()
+class LoadCheckHook(Hook):
+    """Compares the entries of a checkpoint with the model's before they are loaded.
+
+    MMEngine loads what fits and only lists the rest. Resuming needs every entry; a training that starts from a
+    checkpoint (``load_from``) may leave some as they are, and says how many.
+
+    Args:
+        path: The checkpoint, for the message.
+        resume: Whether the training resumes from it.
+    """
+
+    def __init__(self, path: str | Path, resume: bool) -> None:
+        self.path = path
+        self.resume = resume
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare.
+
+        Raises:
+            CheckpointError: Resuming: naming the first entry that differs. Starting: if no entry fits.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        given = {
+            name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()
+        }
+        if self.resume:
+            check_weights(model, given, self.path, True)
+            return
+        own = model.state_dict()
+        left = [name for name, value in own.items() if name not in given or given[name].shape != value.shape]
+        if len(left) == len(own):
+            raise CheckpointError(
+                f'{self.path}: is of another model, no entry fits: load_from takes a checkpoint of this project; one '
+                'of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
+            )
+        if left:
+            runner.logger.warning(
+                f'{self.path}: {len(own) - len(left)} of {len(own)} entries are loaded; the others start as they are, '
+                f'the first is {left[0]}'
+            )
