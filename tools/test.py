@@ -7,10 +7,8 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--split', nargs='+', metavar='NAME', help="splits to score (default: the config's)")
     parser.add_argument(
         '--resolution',
-        choices=['input', 'original'],
+        choices=['input', 'original', 'both'],
         help="size at which masks are compared (default: the config's; published numbers are of input)",
+    )
+    parser.add_argument(
+        '--breakdown',
+        action='store_true',
+        help='score groups of pairs, too: by length, position words, distractors of the same class, family',
     )
     parser.add_argument(
         '--exchange-expressions',
@@ -32,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='give each object the expression of another: a model that reads its text scores far lower',
     )
     parser.add_argument('--dump', metavar='FILE', help='write each pair as a JSON line; of several splits, a file each')
-    parser.add_argument('--scores', metavar='FILE', help='write the scores as JSON')
+    parser.add_argument('--scores', metavar='FILE', help='write the scores as JSON, with all they depend on')
     parser.add_argument('--show-dir', metavar='DIR', help='draw expression, ground truth and prediction there')
     parser.add_argument('--show-limit', type=int, metavar='N', help='pictures of a split, at most (default: all)')
     parser.add_argument('--work-dir', help='folder of logs (default: work_dirs/<name of the config>/test)')
@@ -54,11 +57,13 @@ def test(args: argparse.Namespace) -> int:
 
     from mmmagnet.apis.command_line import join_processes, select_device
     from mmmagnet.engine.hooks import ReferringVisualizationHook
+    from mmmagnet.evaluation import ReferringSegMetric
+    from mmmagnet.evaluation.record import file_sha256, score_record, write_json
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.weights import inference_model, load_weights
 
     select_device(args.device)
-    config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir, training=False)
     config.launcher = args.launcher
     join_processes(config)
     if args.work_dir is None:  # beside a training's folder: MMEngine writes its config there, too
@@ -73,22 +78,24 @@ def test(args: argparse.Namespace) -> int:
     runner = Runner.from_cfg(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, args.checkpoint)
+    sha256 = file_sha256(args.checkpoint)
     scores: dict[str, Any] = {}
     if args.show_dir is not None:
         runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
     for split, parts in jobs:
         if scores:
             replace_test_loop(runner, config, parts)
-        metrics = {name: round(float(value), 4) for name, value in runner.test().items()}
-        scores[split] = {
-            'metrics': metrics,
-            'config': args.config,
-            'checkpoint': args.checkpoint,
-            'split': split,
-            'resolution': resolution_of(parts['test_evaluator']),
-            'exchange_expressions': args.exchange_expressions,
-            'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
-        }
+        metrics = runner.test()
+        reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, ReferringSegMetric)]
+        scores[split] = score_record(
+            config=args.config,
+            checkpoint=args.checkpoint,
+            checkpoint_sha256=sha256,
+            split=split,
+            exchange_expressions=args.exchange_expressions,
+            metrics=metrics,
+            report=reports[0] if reports else {},
+        )
         if is_main_process():
             print_scores(scores[split])
             if args.scores is not None:  # after every split: an interrupted run keeps what it has
@@ -121,8 +128,11 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
             if args.exchange_expressions:
                 dataset['exchange_expressions'] = True
         for metric in referring_metrics(parts['test_evaluator']):
+            metric.setdefault('bootstrap', 1000)
             if args.resolution:
-                metric['resolution'] = args.resolution
+                metric['resolution'] = ['input', 'original'] if args.resolution == 'both' else args.resolution
+            if args.breakdown:
+                metric['breakdown'] = True
             if args.dump:
                 path = Path(args.dump)
                 metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
@@ -134,11 +144,6 @@ def referring_metrics(evaluator: Any) -> list[Any]:
     """The configs of this project's metric in an evaluator's."""
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
     return [metric for metric in metrics if metric['type'] == 'ReferringSegMetric']
-
-
-def resolution_of(evaluator: Any) -> str:
-    """The resolution at which an evaluator scores."""
-    return next((metric.get('resolution', 'input') for metric in referring_metrics(evaluator)), 'unknown')
 
 
 def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:
@@ -157,22 +162,14 @@ def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:
 
 
 def print_scores(entry: dict[str, Any]) -> None:
-    """Print a split's scores as one line."""
+    """Print a split's scores as a line for each resolution."""
     exchanged = ' exchanged' if entry['exchange_expressions'] else ''
-    numbers = '  '.join(
-        f'{name.rpartition("/")[2]} {value:.0f}' if name.endswith('pairs') else f'{name.rpartition("/")[2]} {value:.2f}'
-        for name, value in entry['metrics'].items()
-        if name not in ('time', 'data_time')
-    )
-    print(f'{entry["split"]} ({entry["resolution"]} resolution{exchanged}): {numbers}', flush=True)
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(json.dumps(content, indent=2) + '\n')
-    partial.replace(path)
+    scored = {resolution: account['scores'] for resolution, account in entry['resolutions'].items()}
+    for resolution, scores in (scored or {'unknown': entry['metrics']}).items():
+        numbers = '  '.join(
+            f'{name} {value}' if name == 'pairs' else f'{name} {value:.2f}' for name, value in scores.items()
+        )
+        print(f'{entry["split"]} ({resolution} resolution{exchanged}): {numbers}', flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

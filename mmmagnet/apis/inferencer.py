@@ -38,12 +38,15 @@ class ReferringResult:
         mask: (H_0, W_0) bool, True = referred.
         score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty.
         box: The mask's (x_0, y_0, x_1, y_1) in pixels, x_1 and y_1 exclusive; None where it is empty.
+        target_score: Probability that the picture has what is meant, 0 to 1; the mask is empty where it is below the
+            model's threshold. None of a model that takes it for granted.
     """
 
     expression: str
     mask: np.ndarray
     score: float
     box: tuple[int, int, int, int] | None
+    target_score: float | None = None
 
     @property
     def share(self) -> float:
@@ -131,6 +134,8 @@ class ReferringInferencer:
     def draw(self, image: ImageLike, result: ReferringResult) -> np.ndarray:
         """The picture beside the mask laid over it, RGB uint8."""
         note = f'score {result.score:.2f}, {100 * result.share:.1f} % of the picture'
+        if result.target_score is not None:
+            note += f', target {result.target_score:.2f}'
         return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=note)
 
     def save(
@@ -243,4 +248,4 @@ def _result_of(text: str, sample: Any, size: tuple[int, ...]) -> ReferringResult
         rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     score = float(probability[mask].mean()) if box is not None else 0.0
-    return ReferringResult(text, mask.cpu().numpy(), score, box)
+    return ReferringResult(text, mask.cpu().numpy(), score, box, sample.get('target_score'))

@@ -1,7 +1,8 @@
 """Referring sets, their order and their transforms."""
 
 from . import transforms
+from .mixed import MixedReferringDataset
 from .refcoco import RefCOCODataset
 from .samplers import EpochSampler
 
-__all__ = ['EpochSampler', 'RefCOCODataset', 'transforms']
+__all__ = ['EpochSampler', 'MixedReferringDataset', 'RefCOCODataset', 'transforms']

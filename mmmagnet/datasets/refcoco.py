@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import gc
-import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmmagnet.registry import DATASETS
 from mmmagnet.utils import DataError
+
+from .annotations import count_distractors, read_instances, read_refs
+from .draws import Draw, make_draw, random_state_of, split_visit
 
 
 @DATASETS.register_module()
@@ -23,7 +22,12 @@ class RefCOCODataset(BaseDataset):
     """One split of a prepared folder (``refs.jsonl``, ``instances.json``, ``images/``).
 
     A training item is a ref with all its sentences, of which the pipeline draws one at each visit; a test item is one
-    (ref, sentence) pair, in the order of the file. Items are kept serialised in one buffer, which forked workers share.
+    (ref, sentence) pair, in the order of the file, with `distractors`: how many other objects of its category are
+    annotated in its picture, COCO's crowds not counted. Items are kept serialised in one buffer, which forked workers
+    share.
+
+    What is drawn for an item depends on seed, epoch and item alone where `EpochSampler` gives the order: our transforms
+    draw from ``results['draw']``, and Python's and numpy's random state, of which others draw, is set from it.
 
     Args:
         data_root: The prepared folder.
@@ -64,6 +68,7 @@ class RefCOCODataset(BaseDataset):
         self.seed = seed
         self.exchange_expressions = exchange_expressions
         self.by_visit = False  # set by EpochSampler
+        self._left_out: Collection[int] = ()
         super().__init__(
             ann_file='refs.jsonl',
             data_root=str(data_root),
@@ -75,10 +80,16 @@ class RefCOCODataset(BaseDataset):
             lazy_init=lazy_init,
         )
 
+    def leave_out(self, image_ids: Collection[int]) -> None:
+        """Leave out the refs of these images. For a dataset built with ``lazy_init``, before anything is read."""
+        if self._fully_initialized:
+            raise RuntimeError(f'{self.ann_file}: is read already; build it with lazy_init=True to leave images out')
+        self._left_out = image_ids
+
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the split's refs and join their images and annotations."""
         refs = self._read_refs()
-        images, segmentations = self._read_instances(refs)
+        instances = read_instances(Path(self.data_root, 'instances.json'), refs, count_objects=self.test_mode)
         pairs: list[tuple[dict, list[dict]]] = [(ref, ref['sentences']) for ref in refs]
         if self.exchange_expressions:
             pairs = exchange_sentences(refs)
@@ -88,18 +99,21 @@ class RefCOCODataset(BaseDataset):
             print_log(f'{self.split}: expressions are exchanged; {left_out} and left out', 'current')
         items = []
         for ref, sentences in pairs:
-            file_name, width, height = images[ref['image_id']]
+            file_name, width, height = instances.images[ref['image_id']]
             item = {
                 'img_path': f'{self.data_prefix["img_path"]}/{file_name}',
                 'height': height,
                 'width': width,
-                'segmentations': [segmentations[ann_id] for ann_id in ref['ann_ids']],
+                'segmentations': [instances.annotations[ann_id].segmentation for ann_id in ref['ann_ids']],
                 'ref_id': ref['ref_id'],
                 'split': self.split,
             }
             if not self.test_mode:
                 items.append({**item, 'sentences': [sentence['raw'] for sentence in sentences]})
                 continue
+            distractors = count_distractors(ref, instances)
+            if distractors is not None:
+                item['distractors'] = distractors
             for sentence in sentences:
                 extra = {'family': sentence['family']} if 'family' in sentence else {}
                 items.append({**item, 'sentences': [sentence['raw']], 'sent_id': sentence['sent_id'], **extra})
@@ -117,17 +131,17 @@ class RefCOCODataset(BaseDataset):
 
     def prepare_data(self, visit: int) -> Any:
         """Take a visit apart and run the pipeline on its item."""
-        if visit < 0:  # from the end, as a list counts
-            visit += len(self)
-            if visit < 0:
-                raise IndexError(f'visit {visit - len(self)} of {len(self)} items')
-        epoch, item = divmod(visit, len(self))
+        epoch, item = split_visit(visit, len(self))
+        return self.prepare_item(item, make_draw(self.seed, epoch, item, self.by_visit or self.test_mode))
+
+    def prepare_item(self, item: int, draw: Draw) -> Any:
+        """Run the pipeline on an item, with all that is random in it by `draw`."""
         results = self.get_data_info(item)
-        seeded = self.by_visit or self.test_mode  # other samplers do not tell the epoch: draw anew by numpy's state
-        results['draw'] = (self.seed, epoch, item) if seeded else tuple(np.random.randint(2**31, size=3).tolist())
+        results['draw'] = draw
         path = results['img_path']
         try:
-            packed = self.pipeline(results)
+            with random_state_of(draw):
+                packed = self.pipeline(results)
         except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
             if not Path(path).is_file():
                 raise DataError(
@@ -141,75 +155,35 @@ class RefCOCODataset(BaseDataset):
 
     def _read_refs(self) -> list[dict]:
         path = Path(self.ann_file)
-        if not path.is_file():
-            raise DataError(
-                f'{path}: no prepared set there; write it with tools/dataset_converters/refer.py (or synthetic.py), '
-                'or give its folder as data_root'
-            )
         refs: list[dict] = []
-        splits: set[str] = set()
-        with path.open('rb') as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    ref = json.loads(line)
-                    splits.add(ref['split'])
-                    if ref['split'] == self.split:
-                        _check_ref(ref)
-                        refs.append(ref)
-                except KeyError as error:
-                    raise DataError(
-                        f'{path}, line {number}: field {error} is missing; convert the set again'
-                    ) from error
-                except (ValueError, TypeError) as error:
-                    raise DataError(f'{path}, line {number}: not a ref ({error}); convert the set again') from error
+        images_of: dict[str, set[int]] = defaultdict(set)
+        for ref in read_refs(path, self.split):
+            images_of[ref['split']].add(ref['image_id'])
+            if ref['split'] == self.split:
+                refs.append(ref)
         if not refs:
-            raise DataError(f'{path}: split {self.split!r} has no refs; splits there: {", ".join(sorted(splits))}')
+            raise DataError(f'{path}: split {self.split!r} has no refs; splits there: {", ".join(sorted(images_of))}')
+        own = images_of.pop(self.split)
+        if self._left_out:
+            refs, whole = [ref for ref in refs if ref['image_id'] not in self._left_out], len(refs)
+            kept = {ref['image_id'] for ref in refs}
+            print_log(
+                f'{path}: split {self.split!r} goes without {whole - len(refs)} of its {whole} refs, on '
+                f'{len(own) - len(kept)} of its {len(own)} images',
+                'current',
+            )
+            own, self._left_out = kept, ()
+            if not refs:
+                raise DataError(f'{path}: no ref of split {self.split!r} is left: all its images are held out')
+        shared = {split: len(own & images) for split, images in images_of.items() if own & images}
+        if shared and not self.test_mode:
+            print_log(
+                f'{path}: of the {len(own)} images of split {self.split!r}, other splits of this set have some too '
+                f'({", ".join(f"{split}: {number}" for split, number in sorted(shared.items()))}); used as published, '
+                'like the google partition of RefCOCOg, which is by object',
+                'current',
+            )
         return refs
-
-    def _read_instances(self, refs: list[dict]) -> tuple[dict[int, tuple[str, int, int]], dict[int, Any]]:
-        """File name, width and height by image id, and segmentations by annotation id, of what the refs name."""
-        path = Path(self.data_root, 'instances.json')
-        if not path.is_file():
-            raise DataError(f'{path}: is missing; convert the set again')
-        image_ids = {ref['image_id'] for ref in refs}
-        ann_ids = {ann_id for ref in refs for ann_id in ref['ann_ids']}
-
-        def needed(entry: dict) -> dict | None:  # the others are gone before the file is read to its end
-            return None if 'segmentation' in entry and entry.get('id') not in ann_ids else entry
-
-        try:
-            with _no_collection():
-                content = json.loads(path.read_text(encoding='utf-8'), object_hook=needed)
-            images = {
-                image['id']: (str(image['file_name']), int(image['width']), int(image['height']))
-                for image in content['images']
-                if image['id'] in image_ids
-            }
-            segmentations = {
-                ann['id']: ann['segmentation'] for ann in content['annotations'] if ann and ann['id'] in ann_ids
-            }
-        except KeyError as error:
-            raise DataError(f'{path}: field {error} is missing; convert the set again') from error
-        except (ValueError, TypeError) as error:
-            raise DataError(f'{path}: not COCO instances ({error}); convert the set again') from error
-        for ref in refs:
-            unknown = [ann_id for ann_id in ref['ann_ids'] if ann_id not in segmentations]
-            if unknown or ref['image_id'] not in images:
-                what = f'annotation {unknown[0]}' if unknown else f'image {ref["image_id"]}'
-                raise DataError(f'{path}: has no {what}, which ref {ref["ref_id"]} names; convert the set again')
-        return images, segmentations
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without Python's search for cycles, which doubles the time of reading a large JSON file."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def exchange_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
@@ -226,15 +200,3 @@ def exchange_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
         if other is not None:
             pairs.append((ref, other['sentences']))
     return pairs
-
-
-def _check_ref(ref: dict) -> None:
-    """Raise KeyError, TypeError or ValueError unless a line has the fields of a ref."""
-    for field, kind in (('ref_id', int), ('image_id', int), ('ann_ids', list), ('sentences', list)):
-        if not isinstance(ref[field], kind):
-            raise TypeError(f'{field} is {ref[field]!r}')
-    if not ref['sentences']:
-        raise ValueError(f'ref {ref["ref_id"]} has no sentences')
-    for sentence in ref['sentences']:
-        if not isinstance(sentence['raw'], str) or not isinstance(sentence['sent_id'], int):
-            raise TypeError(f'sentence {sentence!r}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -19,38 +20,64 @@ from torch import Tensor
 from mmmagnet.registry import METRICS
 from mmmagnet.utils import DataError
 
-_THRESHOLDS = (5, 6, 7, 8, 9)  # tenths, so that IoU >= X is decided in whole numbers
+from .bootstrap import confidence_intervals
+from .breakdown import breakdown
+from .score_terms import score_terms
+
+PROTOCOL = {
+    'input': "masks at the size of the network's input, the ground truth resized nearest, foreground where logit > 0",
+    'original': 'masks at the size of the picture, the logits resized bilinear, foreground where logit > 0',
+}
+_SCORES = (
+    'each (object, expression) pair once, in percent: oIoU = sum I / sum U, mIoU = mean I / U (0 where U = 0), '
+    'P@X = share with I / U >= X; with no-target pairs: gIoU = mean I / U (no target: 1 where the prediction is empty, '
+    'else 0), N-acc and T-acc = share of the pairs without and with target that are told as such by an empty or '
+    'non-empty prediction'
+)
+# what a pair keeps of its data sample, where it has it
+_DESCRIPTION = ('ref_id', 'sent_id', 'split', 'expression', 'family', 'distractors', 'target_score')
 
 
 @METRICS.register_module()
 class ReferringSegMetric(BaseMetric):
-    """oIoU, mIoU and P@X over all (object, expression) pairs (DESIGN section 2).
+    """oIoU, mIoU and P@X over all (object, expression) pairs (DESIGN section 2), with gIoU, N-acc and T-acc.
 
-    With I and U the pixels of intersection and union of a pair: ``oIoU = sum(I) / sum(U)``, ``mIoU = mean(I / U)``,
-    ``P@X`` the share of pairs with I / U >= X; a pair with U = 0 scores 0. All in percent. Each pair counts once,
-    whatever the sampler pads and however many processes score.
+    `score_terms` defines them; the last three are there where the set has pairs without target, that is, with a ground
+    truth without pixels before it is resized. Each pair counts once, whatever the sampler pads and however many
+    processes score.
+
+    After `evaluate`, `report` holds, for each resolution, ``protocol``, ``size``, ``scores`` and, where asked for,
+    ``intervals`` and ``breakdown``.
 
     Args:
         resolution: ``'input'``: at the size of the network's input, the ground truth resized nearest (the protocol of
-            the published numbers); ``'original'``: at the size of the picture.
-        dump: File to which each pair is written as a line of JSON, with its predicted mask as compressed RLE at the
-            scored resolution.
+            the published numbers); ``'original'``: at the size of the picture; or both from one pass, the first one's
+            scores under their plain names, the other's as ``original/oIoU``.
+        bootstrap: Resamples (of pictures, see `bootstrap`) for a 95 % interval of each score; 0 = none.
+        breakdown: Whether groups of pairs (see `breakdown`) are scored apart, in the report and the log.
+        dump: File to which each pair is written as a line of JSON for each resolution, with its predicted mask as
+            compressed RLE; `compare_dumps` reads it.
         prefix: Before the names of the scores.
         collect_device: As of every MMEngine metric.
     """
 
     def __init__(
         self,
-        resolution: str = 'input',
+        resolution: str | Sequence[str] = 'input',
+        bootstrap: int = 0,
+        breakdown: bool = False,
         dump: str | None = None,
         prefix: str | None = 'ref',
         collect_device: str = 'cpu',
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if resolution not in ('input', 'original'):
-            raise ValueError(f"resolution={resolution!r}: expected 'input' or 'original'")
-        self.resolution = resolution
+        self.resolutions = (resolution,) if isinstance(resolution, str) else tuple(resolution)
+        if sorted(self.resolutions) not in (['input'], ['original'], ['input', 'original']):
+            raise ValueError(f"resolution={resolution!r}: expected 'input', 'original', or both in a list")
+        self.bootstrap = bootstrap
+        self.breakdown = breakdown
         self.dump = dump
+        self.report: dict[str, dict[str, Any]] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch.
@@ -63,20 +90,30 @@ class ReferringSegMetric(BaseMetric):
             DataError: If a ground truth has not the scored resolution.
         """
         counts, masks = [], []
-        for sample in data_samples:
-            predicted, truth = self._pair(sample)
-            counts.append(torch.stack([(predicted & truth).sum(), (predicted | truth).sum()]))
+        for sample, resolution in itertools.product(data_samples, self.resolutions):
+            predicted, truth = _masks_at(sample, resolution)
+            target = (sample['gt_sem_seg']['data'] == 1).any().to(predicted.device)
+            counts.append(
+                torch.stack([(predicted & truth).sum(), (predicted | truth).sum(), predicted.sum(), target.long()])
+            )
             masks.append(predicted)
         # the one transfer from the device
-        for sample, mask, (intersection, union) in zip(data_samples, masks, torch.stack(counts).tolist(), strict=True):
+        numbers = zip(masks, torch.stack(counts).tolist(), strict=True)
+        for sample, resolution in itertools.product(data_samples, self.resolutions):
+            mask, (intersection, union, pixels, target) = next(numbers)
             pair = {
                 'sample_idx': sample['sample_idx'],
+                'resolution': resolution,
                 'intersection': intersection,
                 'union': union,
+                'predicted': pixels,
+                'no_target': not target,
                 'size': tuple(mask.shape),
+                'image': Path(sample['img_path']).name,
+                **{key: sample[key] for key in _DESCRIPTION if key in sample},
             }
             if self.dump is not None:
-                pair.update(_describe(sample, mask))
+                pair['mask'] = _encode(mask)
             self.results.append(pair)
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -91,54 +128,89 @@ class ReferringSegMetric(BaseMetric):
         Raises:
             RuntimeError: If not every item was scored.
         """
-        gathered = {pair['sample_idx']: pair for results in all_gather_object(self.results) for pair in results}
+        gathered = {
+            (pair['sample_idx'], self.resolutions.index(pair['resolution'])): pair
+            for results in all_gather_object(self.results)
+            for pair in results
+        }
         self.results.clear()
-        if len(gathered) != size:
+        scored = len(gathered) // len(self.resolutions)
+        if scored != size:
             raise RuntimeError(
-                f'{len(gathered)} of {size} pairs were scored: the sampler must visit every item of one dataset '
+                f'{scored} of {size} pairs were scored: the sampler must visit every item of one dataset '
                 '(use DefaultSampler)'
             )
-        pairs = [gathered[index] for index in sorted(gathered)]
+        pairs = [gathered[key] for key in sorted(gathered)]
         scores = self.compute_metrics(pairs)
         if is_main_process():
-            self._report(scores, pairs)
+            for resolution in self.resolutions:
+                self._log(resolution)
             if self.dump is not None:
                 _write_lines(Path(self.dump), pairs)
         return {f'{self.prefix}/{name}' if self.prefix else name: score for name, score in scores.items()}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Scores of some pairs, each with ``intersection`` and ``union``."""
-        inter = np.array([pair['intersection'] for pair in results], np.int64)
-        union = np.array([pair['union'] for pair in results], np.int64)
-        iou = inter / np.maximum(union, 1)
-        scores = {'oIoU': 100 * inter.sum() / max(union.sum(), 1), 'mIoU': 100 * iou.mean() if len(iou) else 0.0}
-        for tenths in _THRESHOLDS:
-            hit = (10 * inter >= tenths * union) & (union > 0)
-            scores[f'P@{tenths / 10}'] = 100 * hit.mean() if len(hit) else 0.0
-        return {**{name: float(score) for name, score in scores.items()}, 'pairs': len(results)}
+        """Scores of some pairs, by name; the full account of them goes to `report`."""
+        scores: dict[str, float] = {}
+        self.report = {}
+        for resolution in self.resolutions:
+            account = self._account([pair for pair in results if pair['resolution'] == resolution], resolution)
+            before = f'{resolution}/' if self.report else ''
+            self.report[resolution] = account
+            scores.update({before + name: score for name, score in account['scores'].items()})
+        return scores
 
-    def _pair(self, sample: dict) -> tuple[Tensor, Tensor]:
-        """Predicted and true mask of a sample, (H, W) bool at the scored resolution."""
-        truth = sample['gt_sem_seg']['data'][0] == 1
-        if self.resolution == 'original':
-            predicted = sample['pred_sem_seg']['data'][0].bool()
-            if truth.shape != predicted.shape:
-                raise DataError(
-                    f'{sample.get("img_path")}: ground truth {tuple(truth.shape)} has not the original size '
-                    f'{tuple(predicted.shape)}; put LoadReferringMask after Resize in the test pipeline'
-                )
-            return predicted, truth.to(predicted.device)
-        predicted = sample['seg_logits']['data'][0] > 0
-        return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
-
-    def _report(self, scores: dict[str, float], pairs: list[dict]) -> None:
+    def _account(self, pairs: list[dict], resolution: str) -> dict[str, Any]:
+        """What the report says of a resolution."""
+        terms = score_terms(pairs)
         sizes = {pair['size'] for pair in pairs}
-        size = ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each picture its own'
-        values = ', '.join(f'{name} {score:.2f}' for name, score in scores.items() if name != 'pairs')
+        account: dict[str, Any] = {
+            'protocol': f'{PROTOCOL[resolution]}; {_SCORES}',
+            'size': ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each picture its own',
+            'scores': {**terms.scores(), 'pairs': len(pairs)},
+        }
+        if self.bootstrap:
+            images = [pair['image'] for pair in pairs]
+            account['intervals'] = confidence_intervals(terms, images, self.bootstrap)
+        if self.breakdown:
+            account['breakdown'] = breakdown(pairs)
+        return account
+
+    def _log(self, resolution: str) -> None:
+        account = self.report[resolution]
         name = f'{self.prefix} scores' if self.prefix else 'scores'
-        MMLogger.get_current_instance().info(
-            f'{name} at {self.resolution} resolution ({size}): {values}, {scores["pairs"]} pairs'
-        )
+        where = f'at {resolution} resolution ({account["size"]})'
+        values = _listed(account['scores'], account.get('intervals', {}))
+        logger = MMLogger.get_current_instance()
+        logger.info(f'{name} {where}: {values}')
+        for title, groups in account.get('breakdown', {}).items():
+            for label, scores in groups.items():
+                logger.info(f'{name} {where}, {title} {label}: {_listed(scores, {})}')
+
+
+def _listed(scores: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
+    """``oIoU 71.20 [69.81, 72.66], ..., 8 pairs``."""
+    parts = []
+    for name, score in scores.items():
+        if name != 'pairs':
+            low_high = ' [{:.2f}, {:.2f}]'.format(*intervals[name]) if name in intervals else ''
+            parts.append(f'{name} {score:.2f}{low_high}')
+    return f'{", ".join(parts)}, {scores["pairs"]} pairs'
+
+
+def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
+    """Predicted and true mask of a sample, (H, W) bool at a resolution."""
+    truth = sample['gt_sem_seg']['data'][0] == 1
+    if resolution == 'original':
+        predicted = sample['pred_sem_seg']['data'][0].bool()
+        if truth.shape != predicted.shape:
+            raise DataError(
+                f'{sample.get("img_path")}: ground truth {tuple(truth.shape)} has not the original size '
+                f'{tuple(predicted.shape)}; put LoadReferringMask after Resize in the test pipeline'
+            )
+        return predicted, truth.to(predicted.device)
+    predicted = sample['seg_logits']['data'][0] > 0
+    return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
 
 
 def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
@@ -162,19 +234,14 @@ def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
     return mask
 
 
-def _describe(sample: dict, mask: Tensor) -> dict[str, Any]:
-    """What a dump tells of a pair beside its counts."""
+def _encode(mask: Tensor) -> dict[str, Any]:
+    """A mask (H, W) as compressed RLE, plain JSON."""
     rle = coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
-    kept = {key: sample[key] for key in ('ref_id', 'sent_id', 'split', 'expression', 'family') if key in sample}
-    return {
-        **kept,
-        'image': Path(sample['img_path']).name,
-        'mask': {'size': list(rle['size']), 'counts': rle['counts'].decode()},
-    }
+    return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
 def _write_lines(path: Path, pairs: list[dict]) -> None:
-    """Write one line of JSON per pair, with its IoU, whole or not at all."""
+    """Write the pairs as lines of JSON, each with its IoU, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
     try:

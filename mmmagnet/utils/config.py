@@ -44,6 +44,7 @@ def load_config(
     options: dict[str, Any] | None = None,
     data_root: str | Path | None = None,
     work_dir: str | Path | None = None,
+    training: bool = True,
 ) -> Config:
     """Read a config file and change it as a command line asks. The file is run: it must be trusted.
 
@@ -52,6 +53,7 @@ def load_config(
         options: Dotted names -> values that replace those of the file.
         data_root: Prepared folder that all datasets read instead of the file's.
         work_dir: Folder of logs and checkpoints. Default: the file's `work_dir`, else ``work_dirs/<name of the file>``.
+        training: Let the training read `data_root`, too. Off where a model is scored: it may have learnt from a mix.
 
     Raises:
         FileNotFoundError: If the file is not there.
@@ -74,7 +76,7 @@ def load_config(
         except (KeyError, TypeError, IndexError, AssertionError) as error:
             raise ConfigError(f'--cfg-options for {path}: {error}') from error
     if data_root is not None:
-        set_data_root(config, data_root)
+        set_data_root(config, data_root, training)
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs') / found.stem)
     return config
 
@@ -91,19 +93,19 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     return dict(parser.parse_args(['--pairs', *pairs]).pairs)
 
 
-def set_data_root(config: Config, data_root: str | Path) -> None:
-    """Let the datasets of all dataloaders read one prepared folder.
+def set_data_root(config: Config, data_root: str | Path, training: bool = True) -> None:
+    """Let the datasets of all dataloaders, or of all but the training's, read one prepared folder.
 
     Raises:
         ConfigError: If a dataloader joins datasets of different folders.
     """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader')[0 if training else 1 :]:
         datasets = list(leaf_datasets((config.get(name) or {}).get('dataset')))
         roots = {str(dataset.get('data_root')) for dataset in datasets}
         if len(roots) > 1:
             raise ConfigError(
                 f'--data-root: {name} joins datasets of {len(roots)} folders ({", ".join(sorted(roots))}); '
-                'set each with --cfg-options'
+                f'set each with --cfg-options, as {name}.dataset.datasets.0.data_root=FOLDER'
             )
         for dataset in datasets:
             dataset['data_root'] = str(data_root)
@@ -112,14 +114,16 @@ def set_data_root(config: Config, data_root: str | Path) -> None:
 
 
 def set_seed(config: Config, seed: int) -> None:
-    """Let everything random in a training follow one seed: weights, order of the refs, expressions drawn."""
-    from mmmagnet.registry import DATA_SAMPLERS, DATASETS
+    """Let everything random in a training follow one seed: weights, order of the refs, what is drawn for them."""
+    from mmmagnet.registry import DATA_SAMPLERS, DATASETS, MODELS
 
     config.randomness = {**(config.get('randomness') or {}), 'seed': seed}
     loader = config.get('train_dataloader') or {}
     parts = [(DATASETS, part) for part in leaf_datasets(loader.get('dataset'))]
     if loader.get('sampler'):
         parts.append((DATA_SAMPLERS, loader['sampler']))
+    if _preprocessor(config):
+        parts.append((MODELS, _preprocessor(config)))
     for registry, part in parts:
         kind = registry.get(part['type']) if isinstance(part['type'], str) else part['type']
         if kind is not None and 'seed' in inspect.signature(kind).parameters:
@@ -170,6 +174,7 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     ours, theirs = (part.get('train_dataloader') or {} for part in (config, stored))
     pairs = [(ours.get('sampler') or {}, theirs.get('sampler') or {})]
     pairs += zip(leaf_datasets(ours.get('dataset')), leaf_datasets(theirs.get('dataset')), strict=False)
+    pairs.append((_preprocessor(config), _preprocessor(stored)))
     for mine, before in pairs:
         if 'seed' in before:
             mine['seed'] = before['seed']
@@ -186,6 +191,10 @@ def leaf_datasets(dataset: Any) -> Iterator[dict[str, Any]]:
             yield from leaf_datasets(part)
     else:
         yield dataset
+
+
+def _preprocessor(config: Config) -> dict[str, Any]:
+    return (config.get('model') or {}).get('data_preprocessor') or {}
 
 
 def _check_names(config: Config, options: dict[str, Any]) -> None:

@@ -105,7 +105,8 @@ def draw_panels(
         image: RGB, (H, W, 3) uint8.
         expression: The caption; wrapped to the width.
         gt_mask: Non-zero = referred, (h, w) of any size; resized to (H, W) by nearest neighbours. None leaves it out.
-        pred_mask: Likewise. With both, the caption ends with their IoU at (H, W).
+        pred_mask: Likewise. With both, the caption ends with their IoU at (H, W), unless both are empty. The title of
+            an empty one says that there is no target.
         alpha: Opacity of the colours, 0 to 1.
         min_side: Short side (pixels) to which smaller images are enlarged by a whole factor.
         max_side: Long side (pixels) to which larger images are reduced.
@@ -120,7 +121,7 @@ def draw_panels(
     if len(expression) > MAX_CAPTION:
         expression = expression[:MAX_CAPTION] + '\u2026'
     caption = [f'\u201c{expression}\u201d'] if expression else []
-    if len(masks) == 2:
+    if len(masks) == 2 and any(np.any(mask) for mask in given.values()):
         caption.append(f'IoU {mask_iou(masks["ground truth"], masks["prediction"]):.3f}')
     caption = [' \u00b7 '.join(caption), *([note] if note else [])]
 
@@ -129,6 +130,7 @@ def draw_panels(
     panels = {'image': base}
     for title, mask in masks.items():
         color = GT_COLOR if title == 'ground truth' else PRED_COLOR
+        title += '' if np.any(given[title]) else ': no target'
         panels[title] = overlay_mask(base, _resize_mask(mask, size), color, alpha)
     font_size = max(13, min(size) // 20)
     columns = [np.concatenate([_text_strip([title], size[1], font_size), panel]) for title, panel in panels.items()]

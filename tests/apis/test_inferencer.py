@@ -108,6 +108,16 @@ def test_score_and_box_of_known_logits(inferencer, pixels, monkeypatch):
             assert 0.85 < result.score < torch.sigmoid(torch.tensor(3.0))
 
 
+def test_target_score(inferencer, pixels, tmp_path):
+    assert inferencer(pixels, 'x')[0].target_score is None
+    config = tiny_config(**{'model.decode_head.no_target': True, 'model.decode_head.target_threshold': 2.0})
+    torch.save(inferencer.model.state_dict(), tmp_path / 'plain.pth')
+    (result,) = ReferringInferencer(tmp_path / 'plain.pth', config, device='cpu')(pixels, 'x')
+    assert 0 < result.target_score < 1
+    assert (result.mask.any(), result.box, result.score) == (False, None, 0)
+    assert inferencer.draw(pixels, result).shape[2] == 3
+
+
 def test_image_is_turned_upright(inferencer, pixels, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -48,6 +48,39 @@ def test_test_items_follow_the_file(prepared):
     assert len(items[3]['segmentations']) == 2
 
 
+def test_distractors_are_others_of_the_category(content, write, tmp_path):
+    # picture 3: annotations 13, 14, 15 and two more; 2: annotation 12 and a crowd
+    content['annotations'] += [
+        {'id': 16, 'image_id': 3, 'category_id': 2, 'segmentation': [[0, 0, 1, 0, 1, 1]]},
+        {'id': 17, 'image_id': 3, 'category_id': 1, 'segmentation': [[0, 0, 1, 0, 1, 1]], 'iscrowd': 0},
+        {'id': 18, 'image_id': 2, 'category_id': 1, 'segmentation': {'size': [10, 12], 'counts': [120]}, 'iscrowd': 1},
+    ]
+    content['refs'][5]['ann_ids'] = [16, 13]
+    root = write(content, tmp_path / 'set')
+    dataset = RefCOCODataset(data_root=root, split='val', test_mode=True)
+
+    def reference(ref):
+        own = [ann for ann in content['annotations'] if ann['id'] in ref['ann_ids']]
+        return sum(
+            ann['image_id'] == ref['image_id']
+            and ann['id'] not in ref['ann_ids']
+            and ann['category_id'] in {mine['category_id'] for mine in own}
+            and not ann.get('iscrowd')
+            for ann in content['annotations']
+        )
+
+    assert {item['ref_id']: item['distractors'] for item in dataset} == {
+        ref['ref_id']: reference(ref) for ref in content['refs'] if ref['split'] == 'val'
+    }
+    assert [item['distractors'] for item in dataset] == [3, 3, 3, 3, 0]
+    assert 'distractors' not in RefCOCODataset(data_root=root, split='train')[0]
+    for annotation in content['annotations']:
+        annotation.pop('category_id')
+    content['refs'][4]['ann_ids'] = []
+    dataset = RefCOCODataset(data_root=write(content, tmp_path / 'other'), split='val', test_mode=True)
+    assert not any('distractors' in item for item in dataset)
+
+
 def test_visits(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', seed=5)
     dataset.by_visit = True

@@ -96,3 +96,27 @@ def test_seed_of_all_processes(monkeypatch):
 def test_a_dataset_that_takes_no_visits_is_refused():
     with pytest.raises(TypeError, match='list does not take visits'):
         EpochSampler([1, 2, 3])
+
+
+@pytest.mark.parametrize(('before', 'after'), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)])
+@pytest.mark.parametrize('round_up', [True, False])
+def test_an_epoch_goes_on_on_any_number_of_processes(monkeypatch, before, after, round_up):
+    """`before` processes make some steps; `after` go on with what is left, and go through the next epoch whole."""
+    size = 10
+    samplers_after = [make(monkeypatch, size, rank, after, round_up=round_up) for rank in range(after)]
+    alone = make(monkeypatch, size)
+    for steps in range(-(-size // before) + 1):
+        done = steps * before
+        for sampler in samplers_after:
+            sampler.start_at(done)
+            assert len(sampler) == len(make(monkeypatch, size, sampler.rank, after, round_up=round_up))
+        parts = [list(sampler) for sampler in samplers_after]
+        together = [visit for group in itertools.zip_longest(*parts) for visit in group if visit is not None]
+        left = list(alone)[done:]
+        assert together[: len(left)] == left
+        if round_up:
+            assert len({len(part) for part in parts}) == 1 and 0 <= len(together) - len(left) < after
+        else:
+            assert len(together) == len(left)
+        again = [visit for group in itertools.zip_longest(*samplers_after) for visit in group if visit is not None]
+        assert again[:size] == list(alone)

@@ -19,7 +19,8 @@ from mmmagnet.evaluation.referring_metric import resize_nearest
 from mmmagnet.utils import DataError
 
 SIZE = 12
-KEYS = ['ref/oIoU', 'ref/mIoU', *(f'ref/P@0.{tenths}' for tenths in range(5, 10)), 'ref/pairs']
+NAMES = ['oIoU', 'mIoU', *(f'P@0.{tenths}' for tenths in range(5, 10)), 'gIoU', 'N-acc', 'T-acc', 'pairs']
+KEYS = [f'ref/{name}' for name in NAMES]
 
 
 def make_sample(index, truth, logits, predicted):
@@ -29,7 +30,7 @@ def make_sample(index, truth, logits, predicted):
         'gt_sem_seg': {'data': torch.from_numpy(truth)[None]},
         'seg_logits': {'data': torch.from_numpy(logits)[None]},
         'pred_sem_seg': {'data': torch.from_numpy(predicted)[None]},
-        'img_path': f'pictures/{index}.jpg',
+        'img_path': f'pictures/{index // 3}.jpg',
         'ref_id': index // 2,
         'sent_id': 100 + index,
         'expression': f'größter {index}',
@@ -51,13 +52,15 @@ def random_samples(number, seed=0):
         if index % 4:
             squashed = np.array(Image.fromarray(truth).resize((SIZE, SIZE), Image.NEAREST))
             logits += 2 * squashed.astype(np.float32) - 1
+        if index % 8 == 5:
+            logits -= 4  # nothing is predicted
         samples.append(make_sample(index, truth, logits, predicted))
     return samples
 
 
 def reference(samples, resolution):
     """I and U of each pair by loops over pixels, and the scores in exact arithmetic."""
-    counts = []
+    counts, masks = [], []
     for sample in samples:
         truth = sample['gt_sem_seg']['data'][0].numpy()
         if resolution == 'input':
@@ -65,12 +68,20 @@ def reference(samples, resolution):
             predicted = sample['seg_logits']['data'][0].numpy() > 0
         else:
             predicted = sample['pred_sem_seg']['data'][0].numpy()
+        masks.append(predicted)
         pairs = list(zip(truth.flatten().tolist(), predicted.flatten().tolist(), strict=True))
         counts.append((sum(bool(t) and bool(p) for t, p in pairs), sum(bool(t) or bool(p) for t, p in pairs)))
     ious = [Fraction(i, u) if u else Fraction(0) for i, u in counts]
+    nothing = [not any(sample['gt_sem_seg']['data'].flatten().tolist()) for sample in samples]
+    told = [not any(mask.flatten().tolist()) for mask in masks]
+    generous = [Fraction(t) if n else iou for n, t, iou in zip(nothing, told, ious, strict=True)]
+    pairs = list(zip(nothing, told, strict=True))
     scores = {
         'ref/oIoU': float(100 * Fraction(sum(i for i, _ in counts), max(1, sum(u for _, u in counts)))),
         'ref/mIoU': float(100 * sum(ious) / len(ious)),
+        'ref/gIoU': float(100 * sum(generous) / len(generous)),
+        'ref/N-acc': 100 * pairs.count((True, True)) / max(1, nothing.count(True)),
+        'ref/T-acc': 100 * pairs.count((False, False)) / max(1, nothing.count(False)),
         'ref/pairs': len(samples),
     }
     for tenths in range(5, 10):
@@ -78,23 +89,64 @@ def reference(samples, resolution):
     return counts, scores
 
 
-def score(samples, batch=3, **settings):
+def reference_of_both(samples):
+    """The scores of both resolutions under the names of one pass over them."""
+    first, second = (reference(samples, resolution)[1] for resolution in ('input', 'original'))
+    return {**first, **{name.replace('ref/', 'ref/original/'): value for name, value in second.items()}}
+
+
+def evaluated(samples, batch=3, **settings):
     metric = ReferringSegMetric(**settings)
     for start in range(0, len(samples), batch):
         metric.process(None, samples[start : start + batch])
-    return metric.evaluate(len(samples))
+    return metric, metric.evaluate(len(samples))
+
+
+def score(samples, batch=3, **settings):
+    return evaluated(samples, batch, **settings)[1]
+
+
+@pytest.fixture(scope='module')
+def thousand():
+    return random_samples(1000, seed=1)
 
 
 @pytest.mark.parametrize('resolution', ['input', 'original'])
-def test_against_counting(resolution):
-    samples = random_samples(40)
-    counts, expected = reference(samples, resolution)
-    assert any(union == 0 for _, union in counts) or resolution == 'input'
-    scores = score(samples, resolution=resolution)
+def test_against_counting(resolution, thousand):
+    counts, expected = reference(thousand, resolution)
+    assert any(union == 0 for _, union in counts)
+    scores = score(thousand, resolution=resolution)
     assert list(scores) == KEYS
     assert scores == pytest.approx(expected, rel=1e-12)
     assert all(isinstance(value, (int, float)) for value in scores.values())
-    assert 0 < scores['ref/P@0.5'] < 100
+    assert all(0 < value < 100 for name, value in scores.items() if name != 'ref/pairs')
+
+
+def test_both_resolutions_from_one_pass(thousand):
+    metric, scores = evaluated(thousand, resolution=['input', 'original'])
+    assert scores == pytest.approx(reference_of_both(thousand), rel=1e-12)
+    assert list(metric.report) == ['input', 'original']
+    for account, before in zip(metric.report.values(), ('', 'original/'), strict=True):
+        assert account['scores'] == {name: scores[f'ref/{before}{name}'] for name in NAMES}
+    swapped = score(thousand, resolution=['original', 'input'])
+    assert swapped['ref/input/oIoU'] == scores['ref/oIoU']
+
+
+@pytest.mark.parametrize('truths', ['with target', 'without target'])
+def test_scores_of_no_target_are_there_where_it_occurs(truths):
+    samples = [sample for sample in random_samples(40) if sample['gt_sem_seg']['data'].any() == (truths[4:5] == ' ')]
+    lacking = {'gIoU', 'N-acc', 'T-acc'} if truths == 'with target' else {'T-acc'}
+    for index, sample in enumerate(samples):
+        sample['sample_idx'] = index
+    assert {f'ref/{name}' for name in lacking} == set(KEYS) - set(score(samples))
+
+
+def test_an_object_lost_by_resizing_is_still_a_target():
+    truth = np.zeros((40, 40), np.uint8)
+    truth[0, 0] = 1  # no centre of a pixel of 10 x 20 falls on it
+    logits = np.full((10, 20), -1, np.float32)
+    sample = make_sample(0, truth, logits, np.zeros((40, 40), np.uint8))
+    assert score([sample]) == {**dict.fromkeys(KEYS[:7], 0.0), 'ref/pairs': 1}
 
 
 def rectangle(pixels, height=10, width=20):
@@ -124,7 +176,9 @@ def test_empty_and_full(truth, predicted, expected, resolution):
     mask = rectangle(predicted)
     sample = make_sample(0, rectangle(truth), mask.astype(np.float32) - 0.5, mask)
     scores = score([sample], resolution=resolution)
-    assert {key: scores[key] for key in KEYS[:-1]} == dict.fromkeys(KEYS[:-1], expected)
+    assert {key: scores[key] for key in KEYS[:7]} == dict.fromkeys(KEYS[:7], expected)
+    if not truth:
+        assert {key: scores[key] for key in KEYS[7:9]} == dict.fromkeys(KEYS[7:9], 0 if predicted else 100)
 
 
 def test_a_logit_of_zero_is_background():
@@ -134,7 +188,8 @@ def test_a_logit_of_zero_is_background():
 
 def test_large_sums_are_exact():
     """10 834 pairs of 480 x 480: sums beyond what 32 bits hold."""
-    pair = {'intersection': 480 * 480 - 1, 'union': 480 * 480}
+    pair = {'intersection': 480 * 480 - 1, 'union': 480 * 480, 'predicted': 480 * 480, 'no_target': False}
+    pair |= {'resolution': 'input', 'size': (480, 480)}
     scores = ReferringSegMetric().compute_metrics([pair] * 20000)
     assert scores['oIoU'] == pytest.approx(100 * (1 - 1 / 480**2), rel=1e-14)
     assert scores['pairs'] == 20000
@@ -171,37 +226,51 @@ def test_resolution_mismatch():
     sample['gt_sem_seg']['data'] = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
     with pytest.raises(DataError, match=r'0\.jpg: ground truth \(12, 12\) has not the original size .*after Resize'):
         score([sample], resolution='original')
-    with pytest.raises(ValueError, match="resolution='full'"):
-        ReferringSegMetric(resolution='full')
+
+
+@pytest.mark.parametrize('resolution', ['full', [], ['input', 'input'], ['input', 'full']])
+def test_unknown_resolution(resolution):
+    with pytest.raises(ValueError, match='resolution='):
+        ReferringSegMetric(resolution=resolution)
 
 
 @pytest.mark.parametrize('resolution', ['input', 'original'])
-def test_dump(resolution, tmp_path):
+@pytest.mark.parametrize('both', [False, True])
+def test_dump(resolution, both, tmp_path):
     samples = random_samples(6)
+    samples[2].update(distractors=3, target_score=0.25)
     path = tmp_path / 'scores' / 'val.jsonl'
-    scores = score(samples[::-1], resolution=resolution, dump=str(path))
+    given = ['original', 'input'] if both else resolution
+    scores = score(samples[::-1], resolution=given, dump=str(path))
     lines = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    assert [line['resolution'] for line in lines] == (given * 6 if both else [resolution] * 6)
+    lines = [line for line in lines if line['resolution'] == resolution]
     counts, _ = reference(samples, resolution)
     assert [path.name for path in path.parent.iterdir()] == ['val.jsonl']
     for index, (line, sample, (intersection, union)) in enumerate(zip(lines, samples, counts, strict=True)):
         mask = line.pop('mask')
         assert line == {
             'sample_idx': index,
+            'resolution': resolution,
             'intersection': intersection,
             'union': union,
+            'predicted': coco_mask.area(mask),
+            'no_target': not sample['gt_sem_seg']['data'].any(),
             'iou': intersection / union if union else 0.0,
             'ref_id': index // 2,
             'sent_id': 100 + index,
             'split': 'val',
             'expression': f'größter {index}',
-            'image': f'{index}.jpg',
+            'image': f'{index // 3}.jpg',
             **({'family': 'size'} if index % 3 == 0 else {}),
+            **({'distractors': 3, 'target_score': 0.25} if index == 2 else {}),
         }
         predicted = sample['pred_sem_seg']['data'][0].numpy()
         if resolution == 'input':
             predicted = (sample['seg_logits']['data'][0] > 0).numpy()
         np.testing.assert_array_equal(coco_mask.decode(mask), predicted)
-    assert 100 * np.mean([line['iou'] for line in lines]) == pytest.approx(scores['ref/mIoU'])
+    name = 'ref/input/mIoU' if both and resolution == 'input' else 'ref/mIoU'
+    assert 100 * np.mean([line['iou'] for line in lines]) == pytest.approx(scores[name])
 
 
 @pytest.mark.parametrize(('resolution', 'stated'), [('input', '(12 x 12)'), ('original', '(each picture its own)')])
@@ -216,6 +285,25 @@ def test_log_line_states_the_resolution(resolution, stated, caplog):
     assert line.endswith('5 pairs')
 
 
+def test_log_of_both_with_intervals_and_breakdown(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO):
+        metric, _ = evaluated(random_samples(12), resolution=['input', 'original'], bootstrap=50, breakdown=True)
+    logger.removeHandler(caplog.handler)
+    lines = [record.getMessage() for record in caplog.records]
+    for resolution, account in metric.report.items():
+        assert account['protocol'].startswith('masks at the size of the ')
+        score, (low, high) = account['scores']['oIoU'], account['intervals']['oIoU']
+        assert low <= score <= high
+        mine = [line for line in lines if f'at {resolution} resolution ({account["size"]})' in line]
+        assert f': oIoU {score:.2f} [{low:.2f}, {high:.2f}], mIoU' in mine[0]
+        assert list(account['breakdown']) == ['length', 'position', 'family']
+        assert account['breakdown']['family']['size']['pairs'] == 4
+        assert ', family size: oIoU ' in mine[-1]
+        assert mine[-1].endswith(', 4 pairs')
+
+
 def test_prefix():
     assert 'oIoU' in score(random_samples(2), prefix=None)
     assert 'val/oIoU' in score(random_samples(2), prefix='val')
@@ -225,17 +313,18 @@ def work(rank, world, folder):
     """One of two processes: scores what its sampler gives it."""
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world)
-    samples = random_samples(7)
-    metric = ReferringSegMetric(dump=f'{folder}/dump.jsonl')
-    given = list(DefaultSampler(range(7), shuffle=False))
-    assert len(given) == 4  # 7 over 2: padded by one
+    samples = random_samples(101)
+    metric = ReferringSegMetric(resolution=['input', 'original'], bootstrap=20, dump=f'{folder}/dump.jsonl')
+    given = list(DefaultSampler(range(101), shuffle=False))
+    assert len(given) == 51  # 101 over 2: padded by one
     for index in given:
         metric.process(None, [samples[index]])
-    scores = metric.evaluate(7)
+    scores = metric.evaluate(101)
+    scores['report'] = metric.report
     # not every item is visited
     metric.process(None, [samples[rank]])
     try:
-        metric.evaluate(7)
+        metric.evaluate(101)
     except RuntimeError as error:
         scores['error'] = str(error)
     with open(f'{folder}/{rank}.json', 'w') as file:  # noqa: PTH123
@@ -247,6 +336,10 @@ def test_two_processes(tmp_path):
     multiprocessing.spawn(work, (2, str(tmp_path)), nprocs=2)
     first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
     assert first == second
-    assert first.pop('error').startswith('2 of 7 pairs were scored')
-    assert first == score(random_samples(7))
-    assert len((tmp_path / 'dump.jsonl').read_text().splitlines()) == 7
+    assert first.pop('error').startswith('2 of 101 pairs were scored')
+    samples = random_samples(101)
+    metric, scores = evaluated(samples, resolution=['input', 'original'], bootstrap=20)
+    assert first.pop('report') == json.loads(json.dumps(metric.report))
+    assert first == scores
+    assert first == pytest.approx(reference_of_both(samples), rel=1e-12)
+    assert len((tmp_path / 'dump.jsonl').read_text().splitlines()) == 202

@@ -141,7 +141,7 @@ def test_both_resolutions_with_all_they_depend_on(trained, tmp_path, capsys):
     assert list(entry['resolutions']) == ['input', 'original']
     for resolution, account in entry['resolutions'].items():
         assert account['protocol'].startswith('masks at the size of the ')
-        assert account['breakdown']['position']['position words']['pairs'] == 8
+        assert account['breakdown']['position']['said']['pairs'] == 8
         for name, (low, high) in account['intervals'].items():
             assert low <= account['scores'][name] <= high
         before = '' if resolution == 'input' else 'original/'

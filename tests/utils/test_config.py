@@ -84,12 +84,31 @@ def test_data_root_of_several_folders(file):
         load_config(file, data_root='data/new')
 
 
+def test_a_model_of_several_sets_is_scored_on_one(file):
+    mixed = "dict(type='MixedReferringDataset', datasets=[dataset, dict(dataset, data_root='data/other')])"
+    text = CONFIG.replace('seed=0), dataset=dataset)', f'seed=0), dataset={mixed})')
+    assert text != CONFIG
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r'train_dataloader\.dataset\.datasets\.0\.data_root=FOLDER'):
+        load_config(file, data_root='data/new')
+    config = load_config(file, data_root='data/new', training=False)
+    assert config.val_dataloader.dataset.dataset.data_root == config.data_root == 'data/new'
+    assert [part.data_root for part in config.train_dataloader.dataset.datasets] == ['data/one', 'data/other']
+    named = {'train_dataloader.dataset.datasets.1.data_root': 'data/named'}
+    assert load_config(file, named).train_dataloader.dataset.datasets[1].data_root == 'data/named'
+    set_seed(config, 7)
+    assert [part.seed for part in config.train_dataloader.dataset.datasets] == [7, 7]
+
+
 def test_seed_reaches_everything_random(file):
     config = load_config(file)
     set_seed(config, 7)
     assert config.randomness == {'seed': 7, 'deterministic': True}
     assert config.train_dataloader.sampler.seed == 7
     assert config.train_dataloader.dataset.seed == 7
+    config.model = dict(data_preprocessor=dict(type='MultiSizePreProcessor', sizes=(8, 16)))
+    set_seed(config, 8)
+    assert config.model.data_preprocessor.seed == 8
 
 
 def test_amp_needs_a_gpu(file, monkeypatch):

@@ -11,7 +11,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from mmmagnet.registry import VISUALIZERS
-from mmmagnet.visualization import ReferringVisualizer, draw_panels, mask_iou, overlay_mask
+from mmmagnet.visualization import ReferringVisualizer, draw_panels, mask_iou, overlay_mask, referring_visualizer
 from mmmagnet.visualization.referring_visualizer import GAP, _panel_size
 
 
@@ -54,6 +54,21 @@ def test_panels(gt, pred, panels):
         part = body[:, panel * (256 + GAP) : panel * (256 + GAP) + 256].any(axis=-1)
         assert part[40:120, 40:120].all()
         assert not part[140:].any()
+
+
+@pytest.mark.parametrize('gt', [False, True])
+@pytest.mark.parametrize('pred', [False, True])
+def test_no_target_is_said(gt, pred, monkeypatch):
+    texts = []
+    strip = referring_visualizer._text_strip
+    monkeypatch.setattr(referring_visualizer, '_text_strip', lambda *given: texts.extend(given[0]) or strip(*given))
+    masks = [rectangle(64, 64, 8, 8, *((32, 32) if there else (8, 8))) for there in (gt, pred)]
+    draw_panels(np.zeros((64, 64, 3), np.uint8), 'a thing', *masks)
+    titles = ['image', 'ground truth', 'prediction']
+    for number, there in enumerate((gt, pred), start=1):
+        titles[number] += '' if there else ': no target'
+    assert texts[:3] == titles
+    assert ('IoU' in texts[3]) == (gt or pred)
 
 
 @pytest.mark.parametrize(

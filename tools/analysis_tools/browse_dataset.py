@@ -38,7 +38,7 @@ def browse(args: argparse.Namespace) -> int:
     from mmmagnet.registry import DATASETS
     from mmmagnet.utils.config import ConfigError, leaf_datasets, load_config, parse_options
 
-    config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root, training=args.split == 'train')
     init_default_scope(config.get('default_scope', 'mmseg'))
     name = 'train_dataloader' if args.split == 'train' else 'test_dataloader'
     loader = config.get(name)

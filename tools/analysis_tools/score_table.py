@@ -22,16 +22,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def row(entry: dict[str, Any]) -> list[str]:
-    """The cells of one split's scores; a metric that it lacks is a dash.
+def rows_of(entry: dict[str, Any]) -> list[list[str]]:
+    """The cells of one split's scores, a row for each resolution; a score that it lacks is a dash.
 
     Raises:
         KeyError: If the entry lacks a field that tools/test.py writes.
     """
-    metrics = {name.rpartition('/')[2]: value for name, value in entry['metrics'].items()}
     split = entry['split'] + (', expressions exchanged' if entry['exchange_expressions'] else '')
-    cells = ['-' if name not in metrics else f'{metrics[name]:.{0 if name == "pairs" else 2}f}' for name in COLUMNS]
-    return [split, entry['resolution'], *cells]
+    rows = []
+    for resolution, account in entry['resolutions'].items():
+        scores = account['scores']
+        cells = ['-' if name not in scores else f'{scores[name]:.{0 if name == "pairs" else 2}f}' for name in COLUMNS]
+        rows.append([split, resolution, *cells])
+    return rows
 
 
 def table(rows: list[list[str]]) -> str:
@@ -52,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for path in parse_args(argv).files:
         try:
-            rows += [row(entry) for entry in json.loads(path.read_text(encoding='utf-8')).values()]
+            entries = json.loads(path.read_text(encoding='utf-8')).values()
+            rows += [row for entry in entries for row in rows_of(entry)]
         except OSError as error:
             print(f'error: {path}: {error.strerror}', file=sys.stderr)
             return 2

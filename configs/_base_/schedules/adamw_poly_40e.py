@@ -26,5 +26,5 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='ref/oIoU', rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    sampler_seed=dict(type='EpochSamplerHook'),
 )

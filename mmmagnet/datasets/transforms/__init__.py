@@ -1,7 +1,8 @@
 """Transforms of a referring set; everything else in a pipeline is mmcv's and mmseg's."""
 
 from .expression import SampleExpression, TokenizeExpression
+from .flip import ReferringRandomFlip
 from .load_mask import LoadReferringMask
 from .packing import PackReferringInputs
 
-__all__ = ['LoadReferringMask', 'PackReferringInputs', 'SampleExpression', 'TokenizeExpression']
+__all__ = ['LoadReferringMask', 'PackReferringInputs', 'ReferringRandomFlip', 'SampleExpression', 'TokenizeExpression']

@@ -38,12 +38,18 @@ class PackReferringInputs(BaseTransform):
             'sample_idx',
             'split',
             'family',
+            'distractors',
         ),
     ) -> None:
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack."""
+        if results.get('flip'):
+            raise ValueError(
+                f'{results["img_path"]}: flipped by a transform that does not know words: "left" would point to the '
+                'wrong thing; use ReferringRandomFlip'
+            )
         sample = SegDataSample(metainfo={key: results[key] for key in self.meta_keys if key in results})
         sample.input_ids = torch.from_numpy(results['input_ids'])
         sample.word_mask = torch.from_numpy(results['word_mask'])

@@ -33,6 +33,13 @@ class MagNetHead(BaseModule):
 
     It has the interface of an mmseg decode head (`loss`, `predict`), with one channel of foreground logits.
 
+    With `no_target` an expression may mean nothing in the picture [R: the release ignores its class logits]: the two
+    class logits of a prediction say whether there is a target, as Mask2Former's do (class 0 = there, the last class =
+    no object), and learn it by `loss_exists`, summed over the predictions but the first, whose query has seen nothing
+    yet. Masks are learned as ever: an empty one draws every pixel to background by its BCE, while its Dice is at most 1
+    and hardly more than a constant until the prediction is almost empty. What counts as empty is the mask at the
+    network's input size.
+
     Args:
         in_channels: Channels C_i of the feature maps, fine to coarse.
         feat_channels: E, width of the decoder.
@@ -44,6 +51,9 @@ class MagNetHead(BaseModule):
         decoder_ffn: Hidden width of their FFNs.
         num_groups: Groups of the GroupNorms.
         loss_decode: The loss of each prediction.
+        no_target: Whether expressions may have no target.
+        target_threshold: With `no_target`: the mask is empty where the probability of a target is below.
+        exists_weight: With `no_target`: weight of the cross-entropy of the class logits [R].
         init_cfg: As of every MMEngine module.
     """
 
@@ -64,6 +74,9 @@ class MagNetHead(BaseModule):
         decoder_ffn: int = 2048,
         num_groups: int = 32,
         loss_decode: dict | None = None,
+        no_target: bool = False,
+        target_threshold: float = 0.5,
+        exists_weight: float = 1.0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -75,6 +88,9 @@ class MagNetHead(BaseModule):
             feat_channels, 1, decoder_layers, num_heads, decoder_ffn, num_classes=self.num_classes
         )
         self.loss_decode = MODELS.build(loss_decode or dict(type='MaskLoss'))
+        self.no_target = no_target
+        self.target_threshold = target_threshold
+        self.exists_weight = exists_weight
 
     def forward(self, inputs: Sequence[Tensor]) -> DecodedMasks:
         """Decode feature maps (B, C_i, H_i, W_i), fine to coarse."""
@@ -91,13 +107,33 @@ class MagNetHead(BaseModule):
         logits = torch.cat([prediction.masks for prediction in decoded.predictions], dim=1)
         logits = F.interpolate(logits, labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
         losses = self.loss_decode(logits, labels)
-        # the class logits have no loss; kept in the graph so that DDP sees their gradient (zero)
-        unused = torch.stack([prediction.classes.sum() for prediction in decoded.predictions]).sum()
-        losses['loss_bce'] = losses['loss_bce'] + 0 * unused.float()
+        classes = torch.cat([prediction.classes for prediction in decoded.predictions], dim=1).float()
+        if not self.no_target:
+            # the class logits have no loss; kept in the graph so that DDP sees their gradient (zero)
+            losses['loss_bce'] = losses['loss_bce'] + 0 * classes.sum()
+            return losses
+        absent = ~(labels == 1).flatten(1).any(1)
+        informed = classes[:, 1:]  # (B, P - 1, 2)
+        target = absent.long().repeat_interleave(informed.shape[1])
+        entropy = F.cross_entropy(informed.flatten(0, 1), target)
+        losses['loss_exists'] = self.exists_weight * informed.shape[1] * entropy
+        found = self.target_scores(decoded) >= self.target_threshold
+        losses['acc_exists'] = 100 * (found != absent).float().mean()
         return losses
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:
         """Foreground logits (B, 1, H, W) at the size of the network's input (`img_shape`)."""
-        masks = self.forward(inputs).predictions[-1].masks
+        return self.predict_by_feat(self.forward(inputs), batch_img_metas)
+
+    def predict_by_feat(self, decoded: DecodedMasks, batch_img_metas: list[dict]) -> Tensor:
+        """`predict` of what `forward` returned; all background where there is no target."""
+        masks = decoded.predictions[-1].masks
+        if self.no_target:
+            absent = self.target_scores(decoded) < self.target_threshold
+            masks = masks.masked_fill(absent[:, None, None, None], -20.0)
         size = batch_img_metas[0].get('pad_shape') or batch_img_metas[0]['img_shape']
         return F.interpolate(masks, tuple(size[:2]), mode='bilinear', align_corners=self.align_corners)
+
+    def target_scores(self, decoded: DecodedMasks) -> Tensor:
+        """Probability (B,) that there is a target, of the final prediction."""
+        return decoded.predictions[-1].classes[:, 0].float().softmax(1)[:, 0]

@@ -161,7 +161,8 @@ class ReferringSegmentor(BaseSegmentor):
 
         Returns:
             The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size) and
-            ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5).
+            ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5),
+            and, of a head that tells whether there is a target, ``target_score`` (float, its probability).
         """
         logits = self.encode_decode(inputs, data_samples)
         for sample, logit in zip(data_samples, logits, strict=True):
@@ -177,9 +178,14 @@ class ReferringSegmentor(BaseSegmentor):
         return data_samples
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: list) -> Tensor:
-        """Foreground logits (B, 1, H, W) at the input's size, in fp32."""
+        """Foreground logits (B, 1, H, W) at the input's size, in fp32; `target_score` goes to the data samples."""
         features = self._features_of(inputs, batch_data_samples)
         metas = [{**sample.metainfo, 'img_shape': tuple(inputs.shape[2:])} for sample in batch_data_samples]
+        if getattr(self.decode_head, 'no_target', False):
+            decoded = self.decode_head(features.maps)
+            for sample, score in zip(batch_data_samples, self.decode_head.target_scores(decoded).tolist(), strict=True):
+                sample.set_data({'target_score': score})
+            return self.decode_head.predict_by_feat(decoded, metas).float()
         logits = self.decode_head.predict(features.maps, metas, self.test_cfg).float()
         return logits if logits.shape[1] == 1 else logits[:, 1:2] - logits[:, 0:1]
 

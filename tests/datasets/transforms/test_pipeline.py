@@ -68,6 +68,7 @@ def test_test_sample_keeps_the_original_mask(prepared):
     np.testing.assert_array_equal(sample.gt_sem_seg.data[0].numpy(), reference_mask(dataset.get_data_info(3)))
     assert sample.metainfo['sent_id'] == 9 and sample.metainfo['expression'] == 'both'
     assert dataset[0]['data_samples'].metainfo['family'] == 'position'
+    assert dataset[0]['data_samples'].metainfo['distractors'] == 2
 
 
 def test_without_a_mask(prepared):

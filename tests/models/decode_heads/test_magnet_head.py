@@ -12,19 +12,21 @@ CHANNELS = (8, 16, 24, 32)
 SIZES = [(8, 12), (4, 6), (2, 3), (1, 2)]
 
 
+SMALL = dict(
+    feat_channels=16,
+    num_heads=2,
+    num_points=2,
+    pixel_decoder_layers=1,
+    pixel_decoder_ffn=16,
+    decoder_layers=3,
+    decoder_ffn=16,
+    num_groups=4,
+)
+
+
 @pytest.fixture
 def head():
-    return MagNetHead(
-        CHANNELS,
-        feat_channels=16,
-        num_heads=2,
-        num_points=2,
-        pixel_decoder_layers=1,
-        pixel_decoder_ffn=16,
-        decoder_layers=3,
-        decoder_ffn=16,
-        num_groups=4,
-    ).eval()
+    return MagNetHead(CHANNELS, **SMALL).eval()
 
 
 @pytest.fixture
@@ -97,3 +99,64 @@ def test_another_loss(head, maps, samples):
     losses, default = other.eval().loss(maps, samples), head.loss(maps, samples)
     assert losses['loss_bce'].item() == 0
     assert losses['loss_dice'].item() == pytest.approx(default['loss_dice'].item() / 2, rel=1e-5)
+
+
+def telling(head, **settings):
+    """The same head, telling whether there is a target."""
+    other = MagNetHead(CHANNELS, **SMALL, no_target=True, **settings).eval()
+    other.load_state_dict(head.state_dict())
+    return other
+
+
+@pytest.mark.parametrize('weight', [1.0, 0.3])
+def test_loss_of_no_target(weight, head, maps, samples):
+    """Cross-entropy after each layer: class 0 = there, class 1 = no object. Masks are learned as ever."""
+    samples[1].gt_sem_seg.data.zero_()
+    samples[1].gt_sem_seg.data[0, 0, 0] = 255  # unknown is no target either
+    other = telling(head, exists_weight=weight)
+    losses = other.loss(maps, samples)
+    expected = sum(
+        weight * torch.nn.functional.cross_entropy(prediction.classes[:, 0], torch.tensor([0, 1]))
+        for prediction in head(maps).predictions[1:]
+    )
+    torch.testing.assert_close(losses.pop('loss_exists'), expected)
+    found = head(maps).predictions[-1].classes[:, 0].argmax(1) == torch.tensor([0, 1])
+    assert losses.pop('acc_exists').item() == 100 * found.float().mean()
+    for name, value in head.loss(maps, samples).items():
+        torch.testing.assert_close(losses[name], value)
+    sum(other.loss(maps, samples)[name] for name in ('loss_bce', 'loss_dice', 'loss_exists')).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in other.parameters())
+    assert other.query_decoder.class_embed.weight.grad.any()
+
+
+def test_the_mask_of_no_target_falls_to_background(head, maps, samples):
+    samples[1].gt_sem_seg.data.zero_()
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        sum(head.loss(maps, samples).values()).backward()
+        optimizer.step()
+    predicted = (head.predict(maps, [dict(img_shape=(32, 48))] * 2) > 0).flatten(1).float().mean(1)
+    assert predicted[1] == 0
+    assert predicted[0] > 0.1
+
+
+@pytest.mark.parametrize('threshold', [0.0, 0.5, 1.1])
+def test_prediction_of_no_target(threshold, head, maps):
+    other = telling(head, target_threshold=threshold)
+    with torch.no_grad():
+        other.query_decoder.mask_embed[-1].weight.zero_()
+        other.query_decoder.mask_embed[-1].bias.normal_()
+        difference = other(maps).predictions[-1].classes.diff(dim=2).mean(0).squeeze()
+        other.query_decoder.class_embed.bias[0] += difference  # one of the two is there, the other not
+    decoded = other(maps)
+    scores = other.target_scores(decoded)
+    torch.testing.assert_close(scores, decoded.predictions[-1].classes[:, 0].softmax(1)[:, 0])
+    assert scores.min() < 0.5 < scores.max()
+    logits, plain = other.predict(maps, [dict(img_shape=(32, 48))] * 2), decoded.predictions[-1].masks
+    assert logits.equal(other.predict_by_feat(decoded, [dict(img_shape=(32, 48))] * 2))
+    for logit, mask, score in zip(logits, plain, scores, strict=True):
+        if score < threshold:
+            assert (logit < -10).all()
+        else:
+            assert logit.equal(interpolate(mask[None], (32, 48), mode='bilinear', align_corners=True)[0])

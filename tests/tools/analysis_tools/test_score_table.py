@@ -19,19 +19,21 @@ def main():
     return module.main
 
 
-def entry(split, exchanged=False, **metrics):
-    return {'split': split, 'resolution': 'input', 'exchange_expressions': exchanged, 'metrics': metrics}
+def entry(split, exchanged=False, **resolutions):
+    scored = {resolution: {'scores': scores} for resolution, scores in resolutions.items()}
+    return {'split': split, 'exchange_expressions': exchanged, 'resolutions': scored}
 
 
 def test_table(main, tmp_path, capsys):
-    scores = {'val': entry('val', **{'ref/oIoU': 71.254, 'ref/P@0.5': 80.0, 'ref/pairs': 1200.0, 'time': 0.1})}
-    (tmp_path / 'a.json').write_text(json.dumps(scores))
-    (tmp_path / 'b.json').write_text(json.dumps({'val': entry('val', True, **{'ref/oIoU': 9.0})}))
+    scores = entry('val', input={'oIoU': 71.254, 'P@0.5': 80.0, 'pairs': 1200, 'gIoU': 1.0}, original={'oIoU': 70.0})
+    (tmp_path / 'a.json').write_text(json.dumps({'val': scores}))
+    (tmp_path / 'b.json').write_text(json.dumps({'val': entry('val', True, input={'oIoU': 9.0})}))
     assert main([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')]) == 0
     assert capsys.readouterr().out.splitlines() == [
         '| split                      | resolution |  oIoU | mIoU | P@0.5 | P@0.7 | P@0.9 | pairs |',
         '|----------------------------|------------|------:|-----:|------:|------:|------:|------:|',
         '| val                        | input      | 71.25 |    - | 80.00 |     - |     - |  1200 |',
+        '| val                        | original   | 70.00 |    - |     - |     - |     - |     - |',
         '| val, expressions exchanged | input      |  9.00 |    - |     - |     - |     - |     - |',
     ]
 

@@ -1,0 +1,68 @@
+"""Batches of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch.nn.functional as F
+from mmengine.logging import MessageHub
+from mmseg.models import SegDataPreProcessor
+
+from mmmagnet.registry import MODELS
+
+
+@MODELS.register_module()
+class MultiSizePreProcessor(SegDataPreProcessor):
+    """mmseg's preprocessor that squashes each training batch to a square of a size drawn for it.
+
+    One size serves a batch, and all processes: it is drawn by seed and iteration alone, also after an interruption.
+    Let the pipeline squash to the largest size: batches are only made smaller then. Nothing is changed at test time.
+
+    Args:
+        sizes: Sides to draw from, each as likely, in pixels.
+        seed: Of the sizes.
+        mean: Of R, G and B.
+        std: Of R, G and B.
+        bgr_to_rgb: Pictures come as BGR.
+        size_divisor: Pad sides to multiples of it, before anything is squashed.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        seed: int = 0,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        bgr_to_rgb: bool = False,
+        size_divisor: int = 1,
+    ) -> None:
+        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, size_divisor=size_divisor)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f'MultiSizePreProcessor: sizes={sizes!r} are not sides in pixels')
+        self.sizes = tuple(sizes)
+        self.seed = seed
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Normalise and stack as mmseg does; then squash.
+
+        Args:
+            data: ``inputs``, B images (3, H, W), and ``data_samples`` with `gt_sem_seg` (1, H, W).
+            training: Squash.
+
+        Returns:
+            ``inputs`` (B, 3, S, S) and ``data_samples`` with `gt_sem_seg` (1, S, S).
+        """
+        data = super().forward(data, training)
+        if not training:
+            return data
+        iteration = MessageHub.get_current_instance().get_info('iter', 0)  # that of the Runner
+        size = (int(np.random.default_rng((self.seed, iteration)).choice(self.sizes)),) * 2
+        data['inputs'] = F.interpolate(data['inputs'], size, mode='bilinear', align_corners=False, antialias=True)
+        for sample in data['data_samples']:
+            mask = sample.gt_sem_seg.data
+            del sample.gt_sem_seg.data  # a PixelData refuses another size in its place
+            sample.gt_sem_seg.data = F.interpolate(mask[None].float(), size, mode='nearest-exact')[0].to(mask.dtype)
+            sample.set_metainfo({'img_shape': size, 'pad_shape': size})
+        return data
