@@ -1,0 +1,216 @@
+"""A grid of trainings with several seeds: run it, resume it, compare its runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmmagnet.utils.config import ConfigError, load_config
+
+from .ablation_report import Result, as_json, plot, rows, table
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of the grid.
+
+    Attributes:
+        name: Of the config with its options, as the table calls it.
+        config: The config file.
+        options: Dotted names -> values that replace the config's.
+        seed: Of weights, order and expressions.
+    """
+
+    name: str
+    config: Path
+    options: dict[str, Any]
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Where it is trained, under the grid's folder."""
+        slug = re.sub(r'[^a-z0-9.]+', '_', self.name.lower()).strip('_')
+        return out / slug / f'seed_{self.seed}'
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is trained, and how it is compared.
+
+    Attributes:
+        runs: All trainings, one seed of every name before the next seed.
+        names: Of the runs, in the order of the table.
+        splits: What each is scored on.
+        references: Name -> the name that it is compared with.
+    """
+
+    runs: list[Run]
+    names: list[str]
+    splits: list[str]
+    references: dict[str, str]
+
+
+def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Grid:
+    """Read a grid file.
+
+    It has ``runs`` (name -> ``config``, and where they differ ``options`` and ``reference``), ``splits``, ``reference``
+    (the name that runs are compared with) and ``seeds`` (their number).
+
+    Args:
+        path: The file; it is run, so it must be trusted. Configs are relative to its folder.
+        only: Names to keep, and what they are compared with.
+        seeds: Instead of the file's.
+
+    Raises:
+        FileNotFoundError: If the file or a config is not there.
+        ConfigError: If a field is missing or a name unknown.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such grid file')
+    content = Config.fromfile(str(path)).to_dict()
+    for field in ('runs', 'splits', 'reference', 'seeds'):
+        if field not in content:
+            raise ConfigError(f'{path}: has no `{field}`')
+    named = content['runs']
+    references = {name: named[name].get('reference', content['reference']) for name in named}
+    unknown = [name for name in [*(only or []), *references.values()] if name not in named]
+    if unknown:
+        raise ConfigError(f'{path}: has no run {unknown[0]!r}; there are {", ".join(named)}')
+    kept = set(named if only is None else [*only, *(references[name] for name in only)])
+    names = [name for name in named if name in kept]
+    for name in names:
+        config = path.parent / named[name]['config']
+        if not config.is_file():
+            raise FileNotFoundError(f'{config}: no such config file; run {name!r} of {path} names it')
+    runs = [
+        Run(name, path.parent / named[name]['config'], named[name].get('options') or {}, seed)
+        for seed in (range(content['seeds']) if seeds is None else seeds)
+        for name in names
+    ]
+    return Grid(runs, names, list(content['splits']), references)
+
+
+def run_grid(
+    grid: Grid, out: Path, jobs: int, device: str | None, data_root: str | None, options: Sequence[str] = ()
+) -> int:
+    """Train and score what is not finished, `jobs` runs at a time, each in processes of its own.
+
+    A finished run holds ``result.json``. One whose config has changed since is refused, not mixed with the others.
+
+    Returns:
+        Number of runs that failed.
+
+    Raises:
+        ConfigError: If a folder holds a run with other settings.
+    """
+    for run in grid.runs:
+        _claim(run, out, data_root, options)
+    waiting = [run for run in grid.runs if not (run.folder(out) / 'result.json').is_file()]
+    print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
+    failed = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        done = (
+            pool.submit(_train_and_score, run, index, grid, out, device, data_root, options)
+            for index, run in enumerate(waiting)
+        )
+        for number, (run, future) in enumerate(zip(waiting, list(done), strict=True), start=1):
+            failure = future.result()
+            failed += failure is not None
+            state = failure or json.loads((run.folder(out) / 'result.json').read_text())['seconds']
+            words = state if isinstance(state, str) else f'{state / 60:.1f} min'
+            print(f'{number}/{len(waiting)} {run.name}, seed {run.seed}: {words}', flush=True)
+    return failed
+
+
+def _claim(run: Run, out: Path, data_root: str | None, options: Sequence[str]) -> None:
+    """Note the settings of a run in its folder, or check that they are those noted there."""
+    config = load_config(run.config, run.options, data_root).pretty_text
+    settings = hashlib.sha256(f'{config}{sorted(options)}'.encode()).hexdigest()
+    folder = run.folder(out)
+    noted = folder / 'settings.sha256'
+    if noted.is_file() and noted.read_text() != settings:
+        raise ConfigError(
+            f'{folder}: holds a run of {run.name!r} with other settings: remove it, or give another --out'
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    noted.write_text(settings)
+
+
+def _train_and_score(
+    run: Run, index: int, grid: Grid, out: Path, device: str | None, data_root: str | None, options: Sequence[str]
+) -> str | None:
+    """One run to its end; returns what went wrong."""
+    folder, began = run.folder(out), time.monotonic()
+    shared = ['--work-dir', str(folder / 'work')]
+    shared += ['--device', device] if device else []
+    shared += ['--data-root', data_root] if data_root else []
+    replaced = [f'{name}={value}'.replace(' ', '') for name, value in run.options.items()] + list(options)
+    shared += ['--cfg-options', *replaced] if replaced else []
+    environment = {'OMP_NUM_THREADS': '1', **os.environ}
+    if device != 'cpu' and 'CUDA_VISIBLE_DEVICES' in os.environ:
+        visible = os.environ['CUDA_VISIBLE_DEVICES'].split(',')
+        environment['CUDA_VISIBLE_DEVICES'] = visible[index % len(visible)]
+    log = folder / 'log.txt'
+
+    def command(tool: str, *arguments: str) -> bool:
+        with log.open('a') as stream:
+            given = [sys.executable, str(TOOLS / tool), str(run.config), *arguments, *shared]
+            return subprocess.run(given, stdout=stream, stderr=stream, env=environment, check=False).returncode == 0
+
+    if not command('train.py', '--resume', '--seed', str(run.seed)):
+        return f'FAILED in training, see {log}'
+    checkpoint = (folder / 'work' / 'last_checkpoint').read_text().strip()
+    scored = ['--split', *grid.splits, '--scores', str(folder / 'scores.json'), '--dump', str(folder / 'pairs.jsonl')]
+    if not command('test.py', checkpoint, *scored):
+        return f'FAILED in scoring, see {log}'
+    scores = json.loads((folder / 'scores.json').read_text())
+    result = {
+        'name': run.name,
+        'seed': run.seed,
+        'seconds': time.monotonic() - began,
+        'metrics': {split: scores[split]['metrics'] for split in grid.splits},
+    }
+    partial = folder / 'result.json.partial'
+    partial.write_text(json.dumps(result, indent=2) + '\n')
+    partial.replace(folder / 'result.json')
+    return None
+
+
+def report(grid: Grid, out: Path) -> str:
+    """Compare the finished runs; writes ``table.md``, ``table.json`` and ``table.png``, and returns the table.
+
+    Raises:
+        ConfigError: If no run is finished.
+    """
+    results = []
+    for run in grid.runs:
+        folder = run.folder(out)
+        if not (folder / 'result.json').is_file():
+            continue
+        stored = json.loads((folder / 'result.json').read_text())
+        scores = {split: stored['metrics'][split]['ref/oIoU'] for split in grid.splits}
+        several = len(grid.splits) > 1
+        dumps = {split: folder / (f'pairs_{split}.jsonl' if several else 'pairs.jsonl') for split in grid.splits}
+        results.append(Result(run.name, run.seed, stored['seconds'], scores, dumps))
+    if not results:
+        raise ConfigError(f'{out}: no run is finished there')
+    summary = rows(results, grid.references, grid.splits)
+    text = table(summary)
+    (out / 'table.md').write_text(text)
+    (out / 'table.json').write_text(json.dumps(as_json(summary), indent=2) + '\n')
+    plot(summary, out / 'table.png')
+    return text

@@ -1,0 +1,87 @@
+"""Measure prediction or a training step of any config: time against the machine's own matrix products, memory, parts.
+
+Example:
+    python tools/analysis_tools/benchmark.py configs/magnet_swin_b.py --mode predict --json predict.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Measure prediction or a training step of a config.')
+    parser.add_argument('config', help='config file; it is run, so it must be trusted')
+    parser.add_argument('--mode', choices=['predict', 'train'], default='predict')
+    parser.add_argument('--batch', type=int, default=1, metavar='B', help='images (default: 1)')
+    parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help="input (default: the config's)")
+    parser.add_argument('--tokens', type=int, default=20, metavar='L', help='words, all real (default: 20)')
+    parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16'], default='fp32')
+    parser.add_argument('--repeat', type=int, default=10, metavar='N', help='repetitions (default: 10)')
+    parser.add_argument('--threads', type=int, metavar='N', help="CPU threads (default: PyTorch's)")
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
+    parser.add_argument('--json', metavar='FILE', help='write what was measured')
+    parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
+    args = parser.parse_args(argv)
+    for name in ('batch', 'tokens', 'repeat'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} is a number from 1')
+    return args
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Measure and print; returns the exit status."""
+    import torch
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import init_default_scope
+
+    from mmmagnet.apis.benchmark import benchmark
+    from mmmagnet.apis.command_line import select_device
+    from mmmagnet.evaluation.record import write_json
+    from mmmagnet.registry import MODELS
+    from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.weights import inference_model
+
+    select_device(args.device)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    config = load_config(args.config, parse_options(args.cfg_options))
+    size = tuple(args.size or config.get('image_size', (480, 480)))
+    training = args.mode == 'train'
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(config.model.to_dict() if training else inference_model(config.model.to_dict())).to(device)
+    optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer if training else None
+    result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat)
+    print(f'{args.config}, {args.mode}, {args.precision} on {device}')
+    print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
+    print(f'  seconds              {result.seconds:.3f} (median of {result.repetitions})')
+    print(f'  GFLOP                {result.gflops:.1f}')
+    print(f'  matrix product       {result.matmul_gflops_per_s:.1f} GFLOP/s')
+    print(f'  ratio to its limit   {result.ratio_to_limit:.2f}')
+    print(f'  peak memory          {result.peak_memory_mb:.0f} MB')
+    for name, seconds in result.parts.items():
+        print(f'  {name:<30} {seconds:.3f} s  {100 * seconds / result.parts["all"]:5.1f} %')
+    if args.json:
+        write_json(Path(args.json), {'config': args.config, **result.as_dict()})
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # spinning threads stall each other on a busy machine
+    if args.device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch looks for GPUs
+    from mmmagnet.apis.command_line import run_command
+
+    return run_command(lambda: measure(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
