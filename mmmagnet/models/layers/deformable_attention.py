@@ -75,13 +75,15 @@ class DeformableAttention(nn.Module):
         kernel = compiled_kernel() if value.is_cuda else None
         if kernel is not None:
             sampled = run_compiled(kernel, value, shapes, locations, weights)
+        elif value.is_cuda:
+            sampled = sample_by_grid(value, shapes, locations, weights)
         else:
-            sampled = sample_levels(value, shapes, locations, weights)
+            sampled = sample_by_rows(value, shapes, locations, weights)
         return self.output_proj(sampled.to(query.dtype))
 
 
-def sample_levels(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples, zero outside the maps.
+def sample_by_grid(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum of bilinear samples, zero outside the maps, by `grid_sample`.
 
     Args:
         value: (B, N, h, c).
@@ -106,6 +108,41 @@ def sample_levels(value: Tensor, shapes: Sequence[tuple[int, int]], locations: T
         sampled = F.grid_sample(plane.to(wide), grid, mode='bilinear', padding_mode='zeros', align_corners=False)
         total = total + (sampled.to(value.dtype) * share).sum(2)
     return total.view(batch, heads * channels, length).transpose(1, 2)
+
+
+def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """`sample_by_grid` as one weighted sum of rows for each query and head, all levels at once: faster on CPUs.
+
+    Each sample is four rows, those of the pixels around it, with their bilinear shares; a pixel outside the map has
+    none.
+    """
+    batch, tokens, heads, channels = value.shape
+    wide = torch.promote_types(value.dtype, torch.float32)
+    locations, weights = locations.transpose(1, 2).to(wide), weights.transpose(1, 2).to(wide)  # heads before queries
+    sizes = level_sizes(tuple(shapes), value.device)
+    rows, shares = [], []
+    first = 0
+    for level, (height, width) in enumerate(shapes):
+        x, y = (locations[:, :, :, level] * sizes[level] - 0.5).unbind(-1)
+        left, top = x.floor(), y.floor()
+        for column, share_x in ((left, 1 - (x - left)), (left + 1, x - left)):
+            share_x = share_x * ((column >= 0) & (column < width))
+            for row, share_y in ((top, 1 - (y - top)), (top + 1, y - top)):
+                share_y = share_y * ((row >= 0) & (row < height))
+                # whole numbers first: what is not finite then has a row, too
+                place = row.int().clamp(0, height - 1) * width + column.int().clamp(0, width - 1)
+                rows.append(place + first)
+                shares.append(share_x * share_y * weights[:, :, :, level])
+        first += height * width
+    planes = torch.arange(batch * heads, dtype=torch.int32, device=value.device).view(batch, heads, 1, 1) * tokens
+    index = (torch.cat(rows, dim=3) + planes).flatten(0, 2)  # (B * h * Q, S * 4 * P)
+    sampled = F.embedding_bag(
+        index,
+        value.transpose(1, 2).flatten(0, 2).to(wide),
+        per_sample_weights=torch.cat(shares, dim=3).flatten(0, 2),
+        mode='sum',
+    )
+    return sampled.view(batch, heads, -1, channels).transpose(1, 2).flatten(2).to(value.dtype)
 
 
 @lru_cache(maxsize=64)
@@ -138,7 +175,7 @@ def compiled_kernel() -> Any:
 def run_compiled(
     kernel: Any, value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """`sample_levels` by mmcv's CUDA kernel, which works in fp32."""
+    """`sample_by_grid` by mmcv's CUDA kernel, which works in fp32."""
     sizes, starts = level_index(tuple(shapes), value.device)
     return kernel.apply(value.float(), sizes, starts, locations.float().contiguous(), weights.float(), value.shape[0])
 

@@ -44,17 +44,18 @@ class WindowAttention(nn.Module):
             image = image.roll((-shift, -shift), dims=(1, 2))
         rows, columns = image.shape[1] // size, image.shape[2] // size
 
-        # (B, rows, M, columns, M, 3, heads, c) -> q, k, v of (B, windows, heads, M * M, c)
+        # (B, rows, M, columns, M, 3, heads, c) -> q, k, v of (B * windows, heads, M * M, c): with four axes it is fused
         qkv = self.qkv(image).view(batch, rows, size, columns, size, 3, self.num_heads, -1)
         query, key, value = (
-            qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, batch, rows * columns, self.num_heads, size * size, -1)
+            qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, batch * rows * columns, self.num_heads, size * size, -1)
         ).unbind(0)
 
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).to(query.dtype)
+        bias = bias.unsqueeze(0)
         if shift:
             mask = shift_mask(image.shape[1], image.shape[2], size, shift, image.device).to(query.dtype)
-            bias = bias + mask.unsqueeze(1)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
+            bias = (bias + mask.unsqueeze(1)).repeat(batch, 1, 1, 1)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
         attended = attended.view(batch, rows, columns, self.num_heads, size, size, -1)
         image = self.proj(attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * size, columns * size, channels))

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from mmmagnet.models.layers import DeformableAttention
-from mmmagnet.models.layers.deformable_attention import reference_points, run_compiled, sample_levels
+from mmmagnet.models.layers.deformable_attention import (
+    reference_points,
+    run_compiled,
+    sample_by_grid,
+    sample_by_rows,
+)
+
+both_ways = pytest.mark.parametrize('sample', [sample_by_grid, sample_by_rows])
 
 SHAPES = [(1, 1), (2, 3), (4, 3)]
 TOKENS = sum(height * width for height, width in SHAPES)
@@ -46,18 +53,20 @@ def arguments(low, high, queries=3, heads=2, points=2):
 @pytest.mark.parametrize(
     ('low', 'high'), [(0.3, 0.7), (0, 1), (-0.6, 1.6), (3, 4)], ids=['inside', 'all', 'over the edge', 'outside']
 )
-def test_sampling(low, high):
+@both_ways
+def test_sampling(sample, low, high):
     given = arguments(low, high)
-    torch.testing.assert_close(sample_levels(*given), naive(*given))
+    torch.testing.assert_close(sample(*given), naive(*given))
 
 
-def test_gradients():
+@both_ways
+def test_gradients(sample):
     value, _, locations, weights = (
         tensor.requires_grad_() if isinstance(tensor, torch.Tensor) else tensor
         for tensor in arguments(-0.4, 1.4, queries=2)
     )
     assert torch.autograd.gradcheck(
-        lambda *tensors: sample_levels(tensors[0], SHAPES, *tensors[1:]), (value, locations, weights)
+        lambda *tensors: sample(tensors[0], SHAPES, *tensors[1:]), (value, locations, weights)
     )
 
 
@@ -94,7 +103,7 @@ def test_what_the_compiled_kernel_is_given():
 
     value, shapes, locations, weights = arguments(-0.2, 1.2)
     result = run_compiled(Kernel, value, shapes, locations, weights)
-    torch.testing.assert_close(result.double(), sample_levels(value, shapes, locations, weights), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(result.double(), sample_by_grid(value, shapes, locations, weights), rtol=1e-4, atol=1e-5)
 
 
 def test_starts_with_heads_looking_in_different_directions():
@@ -130,13 +139,23 @@ def test_heads_that_do_not_divide():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('batch', [1, 2])
-def test_half_precision_values_are_read_at_whole_precision(dtype, batch):
+@both_ways
+def test_half_precision_values_are_read_at_whole_precision(sample, dtype, batch):
     """A place told in half precision would be off by up to half a pixel on a large map."""
     shapes = [(60, 80)]
     value = torch.randn(batch, 60 * 80, 2, 4).to(dtype)
     locations = torch.rand(batch, 50, 2, 1, 3, 2)
     weights = torch.rand(batch, 50, 2, 1, 3)
-    expected = sample_levels(value.float(), shapes, locations, weights)
-    found = sample_levels(value, shapes, locations, weights.to(dtype))
+    expected = sample_by_grid(value.float(), shapes, locations, weights)
+    found = sample(value, shapes, locations, weights.to(dtype))
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, rtol=0.03, atol=0.03)
+
+
+@both_ways
+def test_places_that_are_not_finite(sample):
+    """A training that has diverged ends in a loss that is not finite, not in a read outside the maps."""
+    value, shapes, locations, weights = arguments(0, 1)
+    locations[0, 0] = torch.nan
+    locations[0, 1] = torch.inf
+    assert sample(value, shapes, locations, weights).shape == (2, 3, 4)
