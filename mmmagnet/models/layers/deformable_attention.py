@@ -75,7 +75,7 @@ class DeformableAttention(nn.Module):
         kernel = compiled_kernel() if value.is_cuda else None
         if kernel is not None:
             sampled = run_compiled(kernel, value, shapes, locations, weights)
-        elif value.is_cuda:
+        elif value.is_cuda or torch.is_grad_enabled():
             sampled = sample_by_grid(value, shapes, locations, weights)
         else:
             sampled = sample_by_rows(value, shapes, locations, weights)
@@ -111,7 +111,9 @@ def sample_by_grid(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
 
 
 def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """`sample_by_grid` as one weighted sum of rows for each query and head, all levels at once: faster on CPUs.
+    """`sample_by_grid` as one weighted sum of rows for each query and head, all levels at once.
+
+    Three times as fast on CPUs, but not its backward pass: there it takes one and a half times as long, and more.
 
     Each sample is four rows, those of the pixels around it, with their bilinear shares; a pixel outside the map has
     none.
