@@ -25,11 +25,9 @@ class AlignmentHead(BaseModule):
     requires = ('words', 'word_mask', 'mask_features', 'gt_masks')
 
     def __init__(
-        self, text_channels: int, feat_channels: int | None, loss: dict | None = None, init_cfg: dict | None = None
+        self, text_channels: int, feat_channels: int, loss: dict | None = None, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
-        if feat_channels is None:
-            raise ValueError('AlignmentHead: the decode head has no mask features to align; use it with MagNetHead')
         self.word_proj = nn.Linear(text_channels, feat_channels)
         self.align = MODELS.build(loss or dict(type='CrossModalAlignmentLoss'))
 

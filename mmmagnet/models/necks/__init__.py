@@ -1,5 +1,6 @@
-"""Necks that bridge an image tower and a text tower."""
+"""Necks: bridges between an image tower and a text tower, one after each stage."""
 
 from .cross_modal_alignment import CrossModalAlignment
+from .sentence_fusion import SentenceFusion
 
-__all__ = ['CrossModalAlignment']
+__all__ = ['CrossModalAlignment', 'SentenceFusion']

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmengine.structures import PixelData
 from mmseg.models import BaseSegmentor
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmmagnet.registry import MODELS
+
+from ..aux_heads import AuxiliaryHeads
+from ..backbones import build_image_tower
+from ..parts import build_part
 
 
 class Features(NamedTuple):
@@ -36,12 +39,12 @@ class ReferringSegmentor(BaseSegmentor):
     `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
 
     Args:
-        backbone: Staged image tower.
+        backbone: Staged image tower, or any backbone that `StagedBackbone` cuts into one.
         text_encoder: Staged text tower with as many stages.
         neck: Bridges between them.
         decode_head: Feature maps -> foreground logits; `MagNetHead` or any mmseg decode head.
-        auxiliary_head: Heads of training. One with `requires` is handed those tensors by name; any other is an mmseg
-            head on the feature maps. One with `mask_words` masks the words of its forward pass.
+        auxiliary_head: Heads of training (`AuxiliaryHeads`); one without `requires` is an mmseg head on the feature
+            maps. What a decode head of mmseg lacks, mask features, is the neck's finest map.
         data_preprocessor: Normalises images and stacks the batch.
         train_cfg: Handed to mmseg heads.
         test_cfg: Handed to mmseg heads.
@@ -61,7 +64,7 @@ class ReferringSegmentor(BaseSegmentor):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.backbone: Any = MODELS.build(backbone)
+        self.backbone: Any = build_image_tower(backbone)
         self.text_encoder: Any = MODELS.build(text_encoder)
         if self.backbone.num_stages != self.text_encoder.num_stages:
             raise ValueError(
@@ -78,9 +81,8 @@ class ReferringSegmentor(BaseSegmentor):
         known['in_channels'] = self.neck.out_channels
         known['image_channels'] = self.backbone.out_channels[-1]
         self.decode_head: Any = build_part(decode_head, known)
-        known['feat_channels'] = getattr(self.decode_head, 'feat_channels', None)
-        heads = [auxiliary_head] if isinstance(auxiliary_head, dict) else auxiliary_head or []
-        self.auxiliary_head: Any = nn.ModuleList(build_part(head, known) for head in heads)
+        known['feat_channels'] = getattr(self.decode_head, 'feat_channels', self.neck.out_channels[0])
+        self.auxiliary_head: Any = AuxiliaryHeads(auxiliary_head, known)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
 
@@ -109,11 +111,10 @@ class ReferringSegmentor(BaseSegmentor):
             data_samples: With `input_ids`, `word_mask` and `gt_sem_seg` of the input's size.
         """
         input_ids, word_mask = stack_words(data_samples)
-        grounding: Any = next((head for head in self.auxiliary_head if hasattr(head, 'mask_words')), None)
-        masked = grounding.mask_words(input_ids, word_mask) if grounding is not None else None
+        masked = self.auxiliary_head.mask_words(input_ids, word_mask)
         if masked is None:
             features = grounded = self.extract_feat(inputs, input_ids, word_mask)
-        elif grounding.forward_mode == 'joint':
+        elif self.auxiliary_head.forward_mode == 'joint':
             features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
         else:  # both passes as one batch: no part of the towers mixes samples, unless it has a BatchNorm
             both = self.extract_feat(
@@ -129,6 +130,9 @@ class ReferringSegmentor(BaseSegmentor):
             'image': features.image,
             'gt_masks': torch.stack([sample.gt_sem_seg.data for sample in data_samples]),
             'masked_words': masked,
+            'grounded_words': grounded.words,
+            'grounded_image': grounded.image,
+            'mask_features': features.maps[0],
         }
         for sample in data_samples:  # the losses of mmseg ask for int64
             sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
@@ -140,13 +144,9 @@ class ReferringSegmentor(BaseSegmentor):
         else:
             losses.update(add_prefix('decode', self.decode_head.loss(features.maps, data_samples, self.train_cfg)))
         for index, head in enumerate(self.auxiliary_head):
-            if not hasattr(head, 'requires'):
+            if not hasattr(head, 'requires'):  # a decode head of mmseg
                 losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
-                continue
-            given = {name: tensors[name] for name in head.requires}
-            if head is grounding:
-                given.update(words=grounded.words, image=grounded.image)
-            losses.update(head.loss(**given))
+        losses.update(self.auxiliary_head.loss(**tensors))
         # what leaves the last bridge may have no reader; kept in the graph so that DDP sees its gradient (zero)
         first = next(name for name in losses if 'loss' in name)
         losses[first] = losses[first] + 0 * (features.words.float().mean() + features.image.float().mean())
@@ -212,15 +212,6 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
         torch.stack([sample.input_ids for sample in data_samples]),
         torch.stack([sample.word_mask for sample in data_samples]),
     )
-
-
-def build_part(config: dict, known: dict[str, Any]) -> Any:
-    """Build a registered module, filling in what its constructor asks for by name and its config leaves out."""
-    part = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
-    if part is None:
-        raise KeyError(f'{config["type"]} is not registered: name its package in custom_imports of the config')
-    names = inspect.signature(part.__init__).parameters
-    return MODELS.build({**{name: value for name, value in known.items() if name in names}, **config})
 
 
 def add_prefix(prefix: str, losses: dict[str, Tensor]) -> dict[str, Tensor]:

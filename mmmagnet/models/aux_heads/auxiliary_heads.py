@@ -1,0 +1,71 @@
+"""The heads of training, as a segmentor holds them: ours, or a project's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..parts import build_part
+from .mask_grounding_head import MaskedWords
+
+
+class AuxiliaryHeads(nn.ModuleList):
+    """Builds heads of training, masks words for Mask Grounding, and sums up their losses.
+
+    A segmentor keeps one, asks it for masked words before its text tower runs, and for the losses after everything ran
+    (docs/mixing.md). A head with `requires` is handed those tensors by name; one with `mask_words` masks the words.
+
+    Args:
+        configs: Of the heads, or the heads themselves; none is fine.
+        known: What their constructors may ask for by name: ``text_channels`` (D), ``image_channels`` (C_4),
+            ``feat_channels`` (E), ``vocab_size``, ``mask_token_id``.
+    """
+
+    def __init__(
+        self, configs: dict | Sequence[dict | nn.Module] | None, known: Mapping[str, Any] | None = None
+    ) -> None:
+        heads = [configs] if isinstance(configs, dict) else configs or []
+        super().__init__(head if isinstance(head, nn.Module) else build_part(head, known or {}) for head in heads)
+
+    @property
+    def forward_mode(self) -> str | None:
+        """How masked words are used: ``joint``, ``separate``, or None where no head masks words."""
+        return getattr(self._grounding(), 'forward_mode', None)
+
+    def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords | None:
+        """What to run the text tower on: see `MaskGroundingHead.mask_words`. None if no head masks words."""
+        grounding = self._grounding()
+        return None if grounding is None else grounding.mask_words(input_ids, word_mask)
+
+    def loss(self, **tensors: Any) -> dict[str, Tensor]:
+        """Losses of the heads with `requires`.
+
+        Args:
+            **tensors: What they require: ``words`` (B, L, D) and ``word_mask`` (B, L), ``image`` (B, H_4, W_4, C_4),
+                ``gt_masks`` (B, 1, H, W), ``mask_features`` (B, E, H_1, W_1), ``masked_words`` of `mask_words`. In a
+                separate pass the head that masks words is given ``grounded_words`` and ``grounded_image`` as its words
+                and image.
+
+        Raises:
+            TypeError: If a tensor that a head requires is missing.
+        """
+        losses: dict[str, Tensor] = {}
+        grounding = self._grounding()
+        head: Any
+        for head in self:
+            if not hasattr(head, 'requires'):
+                continue
+            missing = [name for name in head.requires if name not in tensors]
+            if missing:
+                raise TypeError(f'{type(head).__name__} requires {missing[0]}: hand it to AuxiliaryHeads.loss')
+            given = {name: tensors[name] for name in head.requires}
+            if head is grounding:
+                for name in ('words', 'image'):
+                    given[name] = tensors.get(f'grounded_{name}', given[name])
+            losses.update(head.loss(**given))
+        return losses
+
+    def _grounding(self) -> Any:
+        return next((head for head in self if hasattr(head, 'mask_words')), None)

@@ -1,0 +1,45 @@
+"""Building parts of a network whose sizes others know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmmagnet.registry import MODELS
+
+
+def build_part(config: dict, known: Mapping[str, Any]) -> Any:
+    """Build a registered module, filling in what its constructor asks for by name and its config leaves out.
+
+    A head of mmseg reads the maps that its ``in_index`` names, one or several, and gets their channels alone.
+
+    Args:
+        config: With `type`.
+        known: Name -> value of what other parts tell, such as ``text_channels``.
+
+    Raises:
+        KeyError: If the type is not registered.
+    """
+    part = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    if part is None:
+        raise KeyError(f'{config["type"]} is not registered: name its package in custom_imports of the config')
+    asked = _parameters(part)
+    given = {name: value for name, value in known.items() if name in asked}
+    if 'in_index' in asked and 'in_channels' in given:
+        index, channels = config.get('in_index', asked['in_index'].default), given['in_channels']
+        given['in_channels'] = channels[index] if isinstance(index, int) else [channels[i] for i in index]
+    return MODELS.build({**given, **config})
+
+
+def _parameters(part: type) -> dict[str, inspect.Parameter]:
+    """What a constructor takes by name, those included that it only hands on to its base."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in part.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        found = {**parameters, **found}
+        if all(parameter.kind != inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+    return found

@@ -1,0 +1,64 @@
+"""The heads of training as a segmentor holds them."""
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmmagnet.models.aux_heads import AuxiliaryHeads
+
+KNOWN = dict(text_channels=8, image_channels=12, feat_channels=6, vocab_size=30, mask_token_id=4)
+GROUNDING = dict(type='MaskGroundingHead', mask_ratio=1.0, keep_ratio=0.0, num_layers=1, num_heads=2, dropout=0.0)
+
+
+def tensors():
+    return dict(
+        words=torch.randn(2, 5, 8),
+        word_mask=torch.tensor([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]),
+        image=torch.randn(2, 2, 3, 12),
+        gt_masks=torch.ones(2, 1, 16, 16, dtype=torch.uint8),
+        mask_features=torch.randn(2, 6, 8, 8),
+    )
+
+
+@pytest.mark.parametrize('configs', [None, [], [dict(type='AlignmentHead')]])
+def test_none_that_masks(configs):
+    init_default_scope('mmseg')
+    heads = AuxiliaryHeads(configs, KNOWN)
+    assert heads.mask_words(torch.ones(2, 5, dtype=torch.long), torch.ones(2, 5)) is None
+    assert heads.forward_mode is None
+    assert list(heads.loss(**tensors())) == (['loss_align'] if configs else [])
+
+
+@pytest.mark.parametrize('mode', ['joint', 'separate'])
+def test_both(mode):
+    init_default_scope('mmseg')
+    heads = AuxiliaryHeads([{**GROUNDING, 'forward_mode': mode}, dict(type='AlignmentHead')], KNOWN)
+    assert heads.forward_mode == mode
+    given = tensors()
+    ids = torch.randint(5, 30, (2, 5))
+    masked = heads.mask_words(ids, given['word_mask'])
+    assert (masked.input_ids == 4).sum() == 2 + 3
+    losses = heads.loss(**given, masked_words=masked)
+    assert set(losses) == {'loss_grounding', 'acc_grounding', 'loss_align'}
+    same = heads.loss(**given, masked_words=masked, grounded_words=given['words'], grounded_image=given['image'])
+    torch.testing.assert_close(same['loss_grounding'], losses['loss_grounding'])
+    other = heads.loss(**given, masked_words=masked, grounded_words=torch.randn(2, 5, 8))
+    assert other['loss_grounding'] != losses['loss_grounding']
+
+
+def test_one_config_and_its_own_sizes():
+    init_default_scope('mmseg')
+    heads = AuxiliaryHeads({**GROUNDING, 'vocab_size': 50}, KNOWN)
+    assert heads[0].classifier.out_features == 50
+    assert set(heads.state_dict()) == {f'0.{name}' for name in heads[0].state_dict()}
+
+
+def test_what_is_missing():
+    init_default_scope('mmseg')
+    heads = AuxiliaryHeads([dict(type='AlignmentHead')], KNOWN)
+    given = tensors()
+    del given['mask_features']
+    with pytest.raises(TypeError, match=r'AlignmentHead requires mask_features: hand it to AuxiliaryHeads\.loss'):
+        heads.loss(**given)
+    with pytest.raises(KeyError, match='NoHead is not registered: name its package in custom_imports'):
+        AuxiliaryHeads([dict(type='NoHead')], KNOWN)
