@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from mmengine.config import Config
 
+from mmmagnet.datasets.writing import Conversion
 from mmmagnet.utils import DataError
 from mmmagnet.utils.checkpoint import CheckpointError
 from mmmagnet.utils.config import ConfigError
@@ -93,3 +95,13 @@ def leave_processes() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
         distributed.destroy_process_group()
+
+
+def print_conversion(conversion: Conversion, out: Path) -> None:
+    """Tell what a converter wrote, split by split; its warnings go to stderr."""
+    for warning in conversion.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
+    print(f'{"split":<10}{"refs":>8}{"sentences":>11}{"images":>8}')
+    for split, (refs, sentences, images) in conversion.counts.items():
+        print(f'{split:<10}{refs:>8}{sentences:>11}{images:>8}')
+    print(f'wrote {out}')

@@ -62,7 +62,7 @@ def read_refs(path: Path, split: str | None = None, whole: bool = False) -> Iter
             try:
                 ref = json.loads(line)
                 if not isinstance(ref['split'], str) or not isinstance(ref['image_id'], int):
-                    raise TypeError(f'split is {ref["split"]!r}, image_id is {ref["image_id"]!r}')
+                    raise TypeError(f'split is {ref["split"]!r:.60}, image_id is {ref["image_id"]!r:.60}')
                 if whole or ref['split'] == split:
                     _check_ref(ref)
             except KeyError as error:
@@ -145,11 +145,12 @@ def _check_ref(ref: dict) -> None:
     """Raise KeyError, TypeError or ValueError unless a line has the fields of a ref."""
     for field, kind in (('ref_id', int), ('image_id', int), ('ann_ids', list), ('sentences', list)):
         if not isinstance(ref[field], kind):
-            raise TypeError(f'{field} is {ref[field]!r}')
+            raise TypeError(f'{field} is {ref[field]!r:.60}')
     if not all(isinstance(ann_id, int) for ann_id in ref['ann_ids']):
-        raise TypeError(f'ann_ids is {ref["ann_ids"]!r}')
+        raise TypeError(f'ann_ids is {ref["ann_ids"]!r:.60}')
     if not ref['sentences']:
         raise ValueError(f'ref {ref["ref_id"]} has no sentences')
     for sentence in ref['sentences']:
         if not isinstance(sentence['raw'], str) or not isinstance(sentence['sent_id'], int):
-            raise TypeError(f'sentence {sentence!r}')
+            raise TypeError(f'sentence {sentence!r:.60}')
+        sentence['raw'].encode()  # no tokenizer takes half a character

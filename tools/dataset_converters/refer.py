@@ -29,16 +29,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> int:
     """Convert, and print what was written; returns the exit status."""
+    from mmmagnet.apis.command_line import print_conversion
     from mmmagnet.datasets.refer import convert_refer
 
     out = args.out or Path('data') / f'{args.dataset}_{args.split_by}'
-    conversion = convert_refer(args.root, args.dataset, args.split_by, out, args.images, args.overwrite)
-    for warning in conversion.warnings:
-        print(f'warning: {warning}', file=sys.stderr)
-    print(f'{"split":<10}{"refs":>8}{"sentences":>11}{"images":>8}')
-    for split, (refs, sentences, images) in conversion.counts.items():
-        print(f'{split:<10}{refs:>8}{sentences:>11}{images:>8}')
-    print(f'wrote {out}')
+    print_conversion(convert_refer(args.root, args.dataset, args.split_by, out, args.images, args.overwrite), out)
     return 0
 
 
