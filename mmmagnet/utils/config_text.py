@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import Registry
+from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 # packages whose registries a name like 'mmpretrain.ConvNeXt' may open
 SCOPES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mmdet')
@@ -63,9 +63,9 @@ def check_registered(config: Any, registry: Registry, source: str) -> None:
     Raises:
         ConfigError: Naming the type that is not registered.
     """
-    for value in config.values() if isinstance(config, dict) else config:
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if isinstance(value, (dict, list, tuple)):
-            check_registered(value, registry, source)
+            check_registered(value, WEIGHT_INITIALIZERS if key == 'init_cfg' else registry, source)
     if isinstance(config, dict) and 'type' in config and not _is_registered(config['type'], registry):
         raise ConfigError(
             f'{source}: type={config["type"]!r} is no registered part of {", ".join(SCOPES)} or mmmagnet; give a '

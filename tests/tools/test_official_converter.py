@@ -156,6 +156,27 @@ def test_refused_and_nothing_written(change, message, released, tmp_path, capsys
     assert not (tmp_path / 'new').exists()
 
 
+def test_the_released_file_is_never_overwritten(released, tmp_path, capsys):
+    torch.save(released('lavt'), tmp_path / 'released.pth')
+    before = (tmp_path / 'released.pth').read_bytes()
+    (tmp_path / 'link.pth').symlink_to('released.pth')
+    assert official(tmp_path / 'released.pth', tmp_path / 'link.pth') == 2
+    assert 'link.pth: is IN itself' in capsys.readouterr().err
+    assert (tmp_path / 'released.pth').read_bytes() == before
+
+
+def test_full_disk(released, tmp_path, capsys, monkeypatch):
+    def full(content, path):
+        path.write_bytes(b'half')
+        raise RuntimeError('unexpected pos 64 vs 0')
+
+    torch.save(released('lavt'), tmp_path / 'released.pth')
+    monkeypatch.setattr(torch, 'save', full)
+    assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 2
+    assert 'ours.pth: cannot be written (unexpected pos 64 vs 0): is the disk full?' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['released.pth']
+
+
 def test_heads_of_the_options(released, tmp_path):
     content = released('lavt')
     content['args'].mha = '1-2-2-4'

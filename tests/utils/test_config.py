@@ -219,6 +219,14 @@ def test_registered_types_pass(name):
     check_registered({'type': name, 'x': [({'type': 'LN'},)]}, MODELS, 'x.pth')
 
 
+def test_initialisers_pass_where_they_belong():
+    initialiser = {'type': 'Pretrained', 'checkpoint': 'x'}
+    check_registered({'type': 'FCNHead', 'init_cfg': [initialiser]}, MODELS, 'x.pth')
+    for misplaced in ({'loss': initialiser}, {'init_cfg': {'type': 'FCNHead'}}, {'init_cfg': {'type': 'os.system'}}):
+        with pytest.raises(ConfigError, match='is no registered part'):
+            check_registered({'type': 'FCNHead', **misplaced}, MODELS, 'x.pth')
+
+
 def test_configs_of_the_installed_package(tmp_path, monkeypatch):
     folder = tmp_path / 'mmmagnet' / '.mim' / 'configs'
     folder.mkdir(parents=True)

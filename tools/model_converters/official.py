@@ -48,6 +48,8 @@ def convert_file(args: argparse.Namespace) -> int:
     from mmmagnet.utils.official import architecture, convert, model_config, read_release, unused_entries
 
     source, out = Path(args.source), Path(args.out)
+    if out.exists() and source.exists() and out.samefile(source):
+        raise FileExistsError(f'{out}: is IN itself, which would be lost: give another OUT')
     release = read_release(source)
     config = load_config(args.config or str(CONFIGS / PUBLISHED[release.kind]))
     sizes = architecture(release.entries, release.kind, source)
@@ -119,6 +121,8 @@ def write(content: dict[str, Any], path: Path) -> None:
     try:
         torch.save(content, partial)
         partial.replace(path)
+    except RuntimeError as error:  # what torch makes of a disk that is full
+        raise OSError(f'{path}: cannot be written ({error}): is the disk full?') from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -42,6 +42,8 @@ def read_release(path: str | Path) -> Release:
     content = load_file(path, allowed=[argparse.Namespace])
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
+    if 'state_dict' in content:
+        raise CheckpointError(f'{path}: is a checkpoint of MMEngine, not a released one: use it as it is')
     entries = _tensors(content.get('model', content), path, 'model')
     if any(name.startswith('image_model.') for name in entries):
         kind = 'magnet'
@@ -78,7 +80,7 @@ def convert(
         name -> float32 tensor, in the order of `wanted`.
 
     Raises:
-        CheckpointError: Naming the released entry that is missing, misshapen, not finite, or unknown.
+        CheckpointError: Naming the released entry that is missing, misshapen, of no finite floating-point numbers, or unknown.
     """
     converted, used = {}, set()
     for name, own in wanted.items():
@@ -99,6 +101,8 @@ def convert(
                 f'{source}: {released} has shape {tuple(value.shape)}, the other entries ask for {tuple(own.shape)} '
                 f'(here {name}): the file is damaged or of another network'
             )
+        if not value.is_floating_point():
+            raise CheckpointError(f'{source}: {released} holds {value.dtype}, expected weights: the file is damaged')
         if not fitting.isfinite().all():
             raise CheckpointError(f'{source}: {released} has values that are not finite: the file is damaged')
         converted[name] = fitting.float().contiguous()

@@ -155,6 +155,7 @@ class Payload:
         ({'model': {'image_model.x': 'y'}}, "model: the entry 'image_model.x' is no tensor"),
         ({'model': {'encoder.x': torch.zeros(1)}}, 'model holds encoder.x and neither image_model'),
         ({'epoch': 3}, "model: the entry 'epoch' is no tensor"),
+        ({'state_dict': {}, 'meta': {}}, 'is a checkpoint of MMEngine, not a released one'),
         (
             {'model': {'image_model.x': torch.zeros(1)}, 'bert_model': {'y': torch.zeros(1)}},
             'two text towers',
@@ -202,6 +203,7 @@ def test_missing_misshapen_and_damaged_entries(kind, name, released, wanted_of):
         (torch.zeros(*value.shape, 2), rf'file.pth: {name} has shape \({", ".join(map(str, (*value.shape, 2)))}\)'),
         (torch.cat([value, value]), f'file.pth: {name} has shape'),
         (torch.full_like(value, torch.nan), f'file.pth: {name} has values that are not finite'),
+        (value.int(), f'file.pth: {name} holds torch.int32, expected weights'),
     ):
         changed = {**entries, name: change}
         if change is None:
