@@ -109,7 +109,7 @@ def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instanc
         }
     except KeyError as error:
         raise DataError(f'{path}: field {error} is missing; convert the set again') from error
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f'{path}: not COCO instances ({error}); convert the set again') from error
     for ref in refs:
         unknown = [ann_id for ann_id in ref['ann_ids'] if ann_id not in annotations]

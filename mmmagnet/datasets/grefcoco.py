@@ -39,7 +39,7 @@ def convert_grefcoco(
         raise DataError(f'{refs_file}: not a list of refs: download it again')
     refs, blank = [], 0
     for number, record in enumerate(records):
-        where = f'{refs_file}, ref {record.get("ref_id", f"number {number}")}'
+        where = f'{refs_file}, ref {record.get("ref_id", f"number {number}")!s:.40}'
         ann_ids, categories = (_ids(record, field, where) for field in ('ann_id', 'category_id'))
         category_id = categories[0] if len(set(categories)) == 1 else None
         ref, left_out = plain_ref(record, ann_ids, category_id, take(record, 'sentences', list, where), where)

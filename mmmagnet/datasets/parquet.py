@@ -58,6 +58,8 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
                 for name, kind in (('file_name', str), ('width', int), ('height', int))
             },
         }
+    if not refs:
+        raise DataError(f'{files[0]}: holds no refs: download it again')
     content = {
         'images': list(pictures.values()),
         'annotations': list(annotations.values()),
@@ -96,7 +98,7 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
                     for record in batch.to_pylist():
                         yield path, number, record
                         number += 1
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f'{path}: not a whole parquet file ({line}): download it again') from error
 

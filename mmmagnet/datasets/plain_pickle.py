@@ -71,7 +71,7 @@ def load_plain(path: Path) -> Any:
             raise _RefusedError(f'it has {size} bytes, more than {MAX_BYTES}')
         with no_collection():
             value = _Machine(path.read_bytes()).run()
-        _check_written(value)
+            _check_written(value)
     except _RefusedError as error:
         raise DataError(
             f'{path}: refused: {error}; a file of refs holds only numbers, strings, lists and dicts: download it again'

@@ -34,7 +34,7 @@ def convert_refer(
     refs_file = _find_refs(root, dataset, split_by)
     refs, blank = [], 0
     for number, record in enumerate(load_refs(refs_file)):
-        where = f'{refs_file}, ref {record.get("ref_id", f"number {number}")}'
+        where = f'{refs_file}, ref {record.get("ref_id", f"number {number}")!s:.40}'
         ann_id, category_id = (take(record, name, int, where) for name in ('ann_id', 'category_id'))
         ref, left_out = plain_ref(record, [ann_id], category_id, take(record, 'sentences', list, where), where)
         refs.append(ref)

@@ -162,7 +162,7 @@ def entries(content: dict[str, Any], name: str, path: Path, *needed: str) -> lis
     """
     records = take(content, name, list, str(path))
     for number, record in enumerate(records):
-        if not isinstance(record, dict) or not all(isinstance(record.get(key), int) for key in ('id', *needed)):
+        if not isinstance(record, dict) or not all(type(record.get(key)) is int for key in ('id', *needed)):
             raise DataError(f'{path}, {name}[{number}]: field {" or ".join(("id", *needed))} is not a number')
     return records
 
@@ -174,10 +174,13 @@ def take(record: dict[str, Any], name: str, kind: type, where: str) -> Any:
         DataError: If it is missing or of another kind.
     """
     if name not in record:
-        raise DataError(f'{where}: field {name} is missing; fields there: {", ".join(map(str, record)) or "none"}')
+        there = ', '.join(map(str, record)) or 'none'
+        raise DataError(f'{where}: field {name} is missing; fields there: {there:.200}')
     value = record[name]
     if not isinstance(value, kind) or isinstance(value, bool):
         raise DataError(f'{where}: field {name} is {value!r:.60}; expected {kind.__name__}: download the file again')
+    if isinstance(value, str) and any('\ud800' <= character <= '\udfff' for character in value):
+        raise DataError(f'{where}: field {name} is {value!r:.60}, with half a character in it: download the file again')
     return value
 
 

@@ -38,7 +38,7 @@ def _parameters(part: type) -> dict[str, inspect.Parameter]:
     for base in part.__mro__:
         if '__init__' not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__).parameters
+        parameters = inspect.signature(vars(base)['__init__']).parameters
         found = {**parameters, **found}
         if all(parameter.kind != inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             break

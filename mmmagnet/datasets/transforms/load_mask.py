@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from pycocotools import mask as coco_mask
 
 from mmmagnet.registry import TRANSFORMS
 from mmmagnet.utils import DataError
+
+_FARTHEST = 2**16  # pixels; a polygon far outside takes pycocotools, and the process, with it
 
 
 @TRANSFORMS.register_module()
@@ -105,6 +106,8 @@ def uncompress(counts: str | bytes) -> list[int]:
         bits = character - 48
         value |= (bits & 0x1F) << shift
         shift += 5
+        if shift > 60:
+            raise ValueError('RLE: a run of more than 60 bits')
         if bits & 0x20:
             continue
         if bits & 0x10:
@@ -127,6 +130,6 @@ def _checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
 
 
 def _has_area(polygon: list[float]) -> bool:
-    if len(polygon) % 2 or not all(math.isfinite(coordinate) for coordinate in polygon):
-        raise ValueError('polygon: not pairs of finite numbers')
+    if len(polygon) % 2 or not all(abs(coordinate) <= _FARTHEST for coordinate in polygon):
+        raise ValueError(f'polygon: not pairs of numbers up to {_FARTHEST}')
     return len(polygon) >= 6

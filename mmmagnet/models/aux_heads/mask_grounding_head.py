@@ -58,7 +58,7 @@ class MaskGroundingHead(BaseModule):
         text_channels: int,
         image_channels: int,
         vocab_size: int,
-        mask_token_id: int,
+        mask_token_id: int | None,
         mask_ratio: float = 0.15,
         keep_ratio: float = 0.1,
         forward_mode: str = 'joint',
@@ -71,6 +71,8 @@ class MaskGroundingHead(BaseModule):
         super().__init__(init_cfg)
         if forward_mode not in ('joint', 'separate'):
             raise ValueError(f"forward_mode={forward_mode!r}: expected 'joint' or 'separate'")
+        if mask_token_id is None:
+            raise ValueError('MaskGroundingHead: the vocabulary has no known [MASK]; set mask_token_id of text_encoder')
         for name, ratio in (('mask_ratio', mask_ratio), ('keep_ratio', keep_ratio)):
             if not 0 <= ratio <= 1:
                 raise ValueError(f'{name}={ratio}: expected a probability, 0 to 1')

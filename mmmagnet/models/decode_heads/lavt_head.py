@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
+from .input_size import input_size
+
 
 class DecodedLogits(NamedTuple):
     """What `LAVTHead.forward` returns.
@@ -88,8 +90,7 @@ class LAVTHead(BaseModule):
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:
         """Logits (B, 2, H, W) at the size of the network's input (`img_shape`)."""
-        size = batch_img_metas[0].get('pad_shape') or batch_img_metas[0]['img_shape']
-        return self._resize(self.forward(inputs).logits, size[:2])
+        return self._resize(self.forward(inputs).logits, input_size(batch_img_metas))
 
     def _resize(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=self.align_corners)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmmagnet.registry import MODELS
 
 from ..layers import PixelDecoder, QueryDecoder, QueryPrediction
+from .input_size import input_size
 
 
 class DecodedMasks(NamedTuple):
@@ -131,8 +132,7 @@ class MagNetHead(BaseModule):
         if self.no_target:
             absent = self.target_scores(decoded) < self.target_threshold
             masks = masks.masked_fill(absent[:, None, None, None], -20.0)
-        size = batch_img_metas[0].get('pad_shape') or batch_img_metas[0]['img_shape']
-        return F.interpolate(masks, tuple(size[:2]), mode='bilinear', align_corners=self.align_corners)
+        return F.interpolate(masks, input_size(batch_img_metas), mode='bilinear', align_corners=self.align_corners)
 
     def target_scores(self, decoded: DecodedMasks) -> Tensor:
         """Probability (B,) that there is a target, of the final prediction."""

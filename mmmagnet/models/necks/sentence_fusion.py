@@ -28,10 +28,11 @@ class SentenceFusion(BaseModule):
     def __init__(self, image_channels: Sequence[int], text_channels: int, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         self.out_channels = tuple(image_channels)
-        self.conditions = nn.ModuleList(nn.Linear(text_channels, 2 * width) for width in image_channels)
-        for condition in self.conditions:
+        conditions = [nn.Linear(text_channels, 2 * width) for width in image_channels]
+        for condition in conditions:
             nn.init.zeros_(condition.weight)
             nn.init.zeros_(condition.bias)
+        self.conditions = nn.ModuleList(conditions)
 
     def bridge(self, stage: int, image: Tensor, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Condition the image on the sentence; arguments and results as of `CrossModalAlignment.bridge`."""

@@ -1,5 +1,6 @@
 """Text towers in stages: `stem(input_ids, word_mask)`, `stage(i, words, word_mask)` on words (B, L, D)."""
 
 from .staged_bert import StagedBert
+from .staged_clip_text import StagedClipText
 
-__all__ = ['StagedBert']
+__all__ = ['StagedBert', 'StagedClipText']

@@ -80,7 +80,7 @@ def convert(
         name -> float32 tensor, in the order of `wanted`.
 
     Raises:
-        CheckpointError: Naming the released entry that is missing, misshapen, of no finite floating-point numbers, or unknown.
+        CheckpointError: Naming the released entry that is missing, misshapen, no finite numbers, or unknown.
     """
     converted, used = {}, set()
     for name, own in wanted.items():

@@ -111,6 +111,8 @@ DAMAGED = {
     'flat polygon': [0, 0, 4, 0, 4, 4],
     'odd polygon': [[0, 0, 4, 0, 4, 4, 7]],
     'not finite': [[0, 0, float('nan'), 0, 4, 4]],
+    'far outside': [[1e9, 0, 0, 1e9, 1e9, 1e9]],
+    'endless run': {'size': [8, 12], 'counts': 300_000 * 'o'},
     'words': [['a', 'b', 'c', 'd', 'e', 'f']],
 }
 

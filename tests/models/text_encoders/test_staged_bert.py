@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, BertConfig, BertModel, RobertaConfig, RobertaModel
+from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from mmmagnet.models.text_encoders import StagedBert
 from mmmagnet.utils.checkpoint import CheckpointError
@@ -151,16 +151,47 @@ def test_pretrained_that_lacks_a_weight(folder, tmp_path):
     assert partial.layers[2].output.dense.weight.equal(weights['encoder.layer.2.output.dense.weight'])
 
 
-def test_a_kin_of_bert():
-    config = dict(model_type='roberta', **{**SIZES, 'max_position_embeddings': 20})
-    encoder = StagedBert(config, (2, 4)).eval()
-    model = RobertaModel(RobertaConfig(**SIZES | {'max_position_embeddings': 20}), add_pooling_layer=False).eval()
-    weights = {name.replace('layers.', 'encoder.layer.', 1): value for name, value in encoder.state_dict().items()}
-    model.load_state_dict(weights)
+KIN = {
+    'roberta': dict(max_position_embeddings=20, pad_token_id=1),
+    'xlm-roberta': dict(max_position_embeddings=20, pad_token_id=1),
+    'electra': dict(embedding_size=12),
+    'electra, narrow words': dict(model_type='electra', embedding_size=6),
+}
+
+
+@pytest.mark.parametrize('kind', KIN)
+def test_kin_of_bert(kind, tmp_path):
+    """Stage by stage transformers' hidden states, positions of RoBERTa's kind included."""
+    config = AutoConfig.for_model(**{'model_type': kind, **SIZES, **KIN[kind]})
+    model = AutoModel.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    encoder = StagedBert({'model_type': kind, **SIZES, **KIN[kind]}, (1, 2, 4), pretrained=str(tmp_path)).eval()
+    encoder.init_weights()
     ids = torch.where(MASK == 1, IDS, model.config.pad_token_id)
     with torch.no_grad():
-        expected = model(ids, attention_mask=MASK).last_hidden_state
-        torch.testing.assert_close(staged(encoder, ids)[-1][MASK.bool()], expected[MASK.bool()])
+        expected = model(ids, attention_mask=MASK, output_hidden_states=True).hidden_states
+        for end, output in zip((1, 2, 4), staged(encoder, ids), strict=True):
+            torch.testing.assert_close(output[MASK.bool()], expected[end][MASK.bool()])
+    staged(encoder, ids)[-1].sum().backward()
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(
+    ('config', 'given', 'expected'),
+    [
+        (dict(model_type='bert'), None, 103),
+        (dict(model_type='bert'), 7, 7),
+        (dict(model_type='electra'), None, 103),
+        (dict(model_type='roberta', vocab_size=50265), None, 50264),
+        (dict(model_type='xlm-roberta', vocab_size=250002), None, 250001),
+        (dict(model_type='camembert'), None, None),
+        (dict(model_type='bert', vocab_size=50), None, None),
+        (dict(model_type='bert', vocab_size=50), 49, 49),
+    ],
+)
+def test_mask_token(config, given, expected):
+    with torch.device('meta'):
+        assert StagedBert(config, (1, 1, 1, 1), given).mask_token_id == expected
 
 
 @pytest.mark.parametrize(
@@ -175,11 +206,21 @@ def test_a_kin_of_bert():
             (1, 2),
             "text encoder 'distilbert': expected a BERT-type model",
         ),
+        (
+            dict(model_type='mpnet', **SIZES),
+            (1, 4),
+            r"'mpnet': expected a BERT-type model .*; it has encoder\.relative_attention_bias\.weight beside them",
+        ),
     ],
 )
 def test_refused(config, stage_ends, message):
     with pytest.raises(ValueError, match=message):
         StagedBert(config, stage_ends)
+
+
+def test_mask_token_outside_the_vocabulary():
+    with pytest.raises(ValueError, match='mask_token_id=20: the vocabulary has 20 words'):
+        StagedBert(settings(), (1, 4), mask_token_id=20)
 
 
 def test_weights_are_those_of_the_published_model():

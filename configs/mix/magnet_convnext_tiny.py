@@ -1,0 +1,16 @@
+# MagNet with mmpretrain's ConvNeXt-T as image tower (pip install onedl-mmpretrain, with a transformers before 5).
+_base_ = '../magnet_swin_b.py'
+
+weights = 'https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
+weights += 'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth'
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.ConvNeXt',
+        arch='tiny',
+        out_indices=(0, 1, 2, 3),
+        gap_before_final_norm=False,
+        drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone.'),
+    )
+)

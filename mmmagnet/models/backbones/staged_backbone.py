@@ -1,0 +1,157 @@
+"""Any backbone that gives a map of each stage, cut so that bridges can sit between its stages."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmagnet.registry import MODELS
+from mmmagnet.utils.config_text import ConfigError
+
+from .cut import Cut, Step, find_cut
+
+# H and W of the picture that a backbone is watched on; larger ones for those that refuse maps smaller than a window
+_PROBES = ((64, 96), (256, 384), (448, 672))
+
+
+@MODELS.register_module()
+class StagedBackbone(BaseModule):
+    """A backbone of mmseg, mmpretrain or one's own as `stem`, `stage` and `downsample`.
+
+    It is not told where the stages of a backbone are: it watches which modules carry the map to each output (see
+    `find_cut`), calls those in turn, and compares the maps with the backbone's own outputs. A module that makes an
+    output of a stage's map, and that the next stage does not take (the norms after the stages of Swin and ConvNeXt), is
+    left out, as is everything else that no map goes through: bridges read what goes on, and unused weights stop DDP.
+
+    Args:
+        backbone: The backbone. It must give one map (B, C_i, H_i, W_i) for each stage (``out_indices=(0, 1, 2, 3)``).
+            Its weights are initialised or loaded by its own `init_cfg`.
+        init_cfg: As of every MMEngine module.
+
+    Raises:
+        ConfigError: If the backbone is not to be had or cannot be cut.
+    """
+
+    def __init__(self, backbone: dict, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        device = torch.empty(0).device
+        with torch.device('cpu'):  # it must run, also where the network is built without memory (meta)
+            find_class(backbone['type'])
+            self.body: Any = MODELS.build(backbone)
+            cut = _cut(self.body)
+        drop_unused(self.body, [step.name for steps in cut.stages for step in steps])
+        self.body.to(device)
+        self.out_channels = cut.channels
+        self.num_stages = len(cut.stages)
+        # a stage begins where the size of its map is reached; one that is a single module downsamples by itself
+        begins = [max((i + 1 for i, step in enumerate(steps) if step.resizes), default=0) for steps in cut.stages]
+        begins = [begin if begin < len(steps) else 0 for begin, steps in zip(begins, cut.stages, strict=True)]
+        self.approaches = [steps[:begin] for begin, steps in zip(begins, cut.stages, strict=True)]
+        self.stages = [steps[begin:] for begin, steps in zip(begins, cut.stages, strict=True)]
+
+    def stem(self, inputs: Tensor) -> Tensor:
+        """Image (B, 3, H, W) -> map (B, H_1, W_1, C)."""
+        return run_steps(self.body, self.approaches[0], inputs.permute(0, 2, 3, 1))
+
+    def stage(self, stage: int, image: Tensor) -> Tensor:
+        """Run stage 0..3 on its map: (B, H, W, C) -> (B, H_i, W_i, C_i)."""
+        return run_steps(self.body, self.stages[stage], image)
+
+    def downsample(self, stage: int, image: Tensor) -> Tensor:
+        """Go on to the next stage's size and width, where that is a module of its own; the last map stays as it is."""
+        return run_steps(self.body, self.approaches[stage + 1], image) if stage + 1 < self.num_stages else image
+
+
+def run_steps(backbone: nn.Module, steps: list[Step], image: Tensor) -> Tensor:
+    """Take a map (B, H, W, C) through some modules of a backbone."""
+    for step in steps:
+        image = step.run(backbone, image)
+    return image
+
+
+def drop_unused(module: nn.Module, used: list[str], path: str = '') -> None:
+    """Put identities in the place of the modules below one that neither are `used` nor hold one that is.
+
+    Raises:
+        ConfigError: If a module that holds used ones has parameters of its own: no step applies those.
+    """
+    for name, _ in module.named_parameters(recurse=False):
+        raise ConfigError(f'backbone cannot be cut into stages: its parameter {path}{name} acts between modules')
+    for name, child in module.named_children():
+        if f'{path}{name}' in used:
+            continue
+        if any(step.startswith(f'{path}{name}.') for step in used):
+            drop_unused(child, used, f'{path}{name}.')
+        else:
+            setattr(module, name, nn.Identity())
+
+
+def find_class(kind: str | type) -> type:
+    """The class that a config's `type` names, its package imported where the name has a prefix (`mmpretrain.`).
+
+    Raises:
+        ConfigError: If it is not to be had.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with contextlib.suppress(RuntimeError, ImportError):  # MMEngine's "Failed to get", without the reason
+        found = MODELS.get(kind)
+        if found is not None:
+            return found
+    package, dot, _ = kind.rpartition('.')
+    if not dot:
+        raise ConfigError(f'backbone {kind!r} is not registered: name its package in custom_imports of the config')
+    package = package.partition('.')[0]
+    try:
+        importlib.import_module(f'{package}.models')
+    except ImportError as error:
+        raise ConfigError(f'backbone {kind!r}: {error}; pip install onedl-{package} (upstream: {package})') from error
+    raise ConfigError(f'backbone {kind!r}: {package} has no model of that name')
+
+
+def build_image_tower(config: dict) -> Any:
+    """Build a backbone as it is where it has the protocol of a staged tower, else as a `StagedBackbone`."""
+    kind = find_class(config['type'])
+    staged = all(hasattr(kind, name) for name in ('stem', 'stage', 'downsample'))
+    return MODELS.build(config) if staged else StagedBackbone(config)
+
+
+def _cut(backbone: nn.Module) -> Cut:
+    """Cut a backbone on the smallest picture that it takes, and make sure on another that the cut is right."""
+    kind, training = type(backbone).__name__, backbone.training
+    backbone.eval()
+    generator = torch.Generator().manual_seed(0)
+    problem = ''
+    for size in _PROBES:
+        image = torch.randn(1, 3, *size, generator=generator)
+        try:
+            with torch.no_grad():
+                cut = find_cut(backbone, image)
+                differing = _compare(backbone, cut, image.transpose(2, 3))
+        except ConfigError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            problem = f'at {size[0]} x {size[1]} pixels: {error}'
+            continue
+        if differing is not None:
+            raise ConfigError(f'{kind} cannot be cut into stages: its modules alone do not give output {differing}')
+        backbone.train(training)
+        return cut
+    raise ConfigError(f'{kind} cannot be cut into stages: it does not take pictures of every size ({problem})')
+
+
+def _compare(backbone: nn.Module, cut: Cut, inputs: Tensor) -> int | None:
+    """The first output of a backbone that its steps do not give."""
+    outputs = backbone(inputs)
+    image = inputs.permute(0, 2, 3, 1)
+    for stage, (steps, norm) in enumerate(zip(cut.stages, cut.norms, strict=True)):
+        image = run_steps(backbone, steps, image)
+        final = norm.run(backbone, image) if norm is not None else image
+        if not torch.allclose(final.permute(0, 3, 1, 2), outputs[stage], rtol=1e-3, atol=1e-4):
+            return stage
+    return None

@@ -1,0 +1,76 @@
+"""Architectures and weights of transformers' text encoders, for towers that are cut into stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from mmmagnet.utils import resolve_model_path
+from mmmagnet.utils.checkpoint import CheckpointError
+
+
+def cut_layers(settings: Any, stage_ends: Sequence[int]) -> None:
+    """Let an encoder's configuration end where the last stage does.
+
+    Raises:
+        ValueError: If the stages do not follow one another, or the encoder has too few layers.
+    """
+    available = settings.num_hidden_layers
+    rising = list(stage_ends) == sorted(stage_ends)
+    if not stage_ends or not rising or stage_ends[0] < 0 or stage_ends[-1] > available:
+        raise ValueError(f'stage_ends={tuple(stage_ends)}: must not fall, and the encoder has {available} layers')
+    settings.num_hidden_layers = stage_ends[-1]
+
+
+def read_weights(pretrained: str, from_pretrained: Callable[..., Any], **options: Any) -> dict[str, Tensor]:
+    """Weights that a folder or a model of the hub really holds: transformers makes up what lacks.
+
+    Args:
+        pretrained: Name or folder.
+        from_pretrained: Of the model's class.
+        options: For it.
+
+    Raises:
+        CheckpointError: If they are not to be had.
+    """
+    try:
+        source, report = from_pretrained(
+            resolve_model_path(pretrained), output_loading_info=True, trust_remote_code=False, **options
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f'text_encoder.pretrained={pretrained!r}: {str(error).splitlines()[0]}; give the folder of a '
+            'downloaded model, or None to start from random weights'
+        ) from error
+    return {name: value for name, value in source.state_dict().items() if name not in report['missing_keys']}
+
+
+def fill_tower(tower: nn.Module, weights: dict[str, Tensor], pretrained: str, partial: bool) -> None:
+    """Load weights into a tower of the same names.
+
+    Args:
+        tower: The tower.
+        weights: Of at least the layers that it has.
+        pretrained: Where they are from.
+        partial: Accept weights that leave some of the tower untouched.
+
+    Raises:
+        CheckpointError: If the weights belong to an encoder of another size.
+    """
+    own = tower.state_dict()
+    missing = [name for name in own if name not in weights]
+    wrong = [name for name in own if name in weights and weights[name].shape != own[name].shape]
+    if wrong or len(missing) == len(own) or (missing and not partial):
+        first = (wrong or missing)[0]
+        there = f'{tuple(weights[first].shape)} there' if wrong else 'is missing there; partial=True takes what fits'
+        raise CheckpointError(
+            f'text_encoder.pretrained={pretrained!r} does not fit text_encoder.config: {first} has shape '
+            f'{tuple(own[first].shape)} here and {there}'
+        )
+    tower.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
+    print_log(f'text tower: {len(own) - len(missing)} weights from {pretrained}{left}', logger='current')

@@ -1,0 +1,115 @@
+"""CLIP's text transformer, cut into stages so that a bridge can sit between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from mmmagnet.registry import MODELS
+from mmmagnet.utils import resolve_model_path
+
+from .pretrained import cut_layers, fill_tower, read_weights
+
+
+@MODELS.register_module()
+class StagedClipText(BaseModule):
+    """CLIP's text transformer as `stem` and `stage`: a word sees those before it only.
+
+    Its final norm belongs to the last layer: it acts at the end of the first stage that has run all layers.
+
+    Args:
+        config: The architecture: keywords of a transformers `CLIPTextConfig` (``{}`` for the text tower of ViT-B), or
+            the name or folder of a CLIP model (``package://module/folder`` for one inside an installed package).
+        stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used.
+        mask_token_id: Id of the token that Mask Grounding puts in the place of words. CLIP's vocabulary has no [MASK]:
+            by default a row is added behind it, learnt from nothing and never predicted.
+        pretrained: Name or folder of pretrained weights of a CLIP model or of its text tower. Read by `init_weights`
+            only, so the model builds without files and without a network when `config` holds keywords.
+        partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
+        init_cfg: As of every MMEngine module.
+
+    Raises:
+        ValueError: If the encoder has too few layers.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any] | str,
+        stage_ends: Sequence[int] = (3, 6, 9, 12),
+        mask_token_id: int | None = None,
+        pretrained: str | None = None,
+        partial: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if isinstance(config, str):
+            settings = CLIPTextConfig.from_pretrained(resolve_model_path(config))
+        else:
+            settings = CLIPTextConfig(**config)
+        cut_layers(settings, stage_ends)
+        settings._attn_implementation = 'sdpa'
+        model = CLIPTextModel(settings)
+        text = getattr(model, 'text_model', model)
+        self.embeddings = text.embeddings
+        self.layers = text.encoder.layers
+        self.final_layer_norm = text.final_layer_norm
+        self.stage_ends = tuple(stage_ends)
+        self.num_stages = len(stage_ends)
+        self.out_channels: int = settings.hidden_size
+        self.vocab_size: int = settings.vocab_size
+        if mask_token_id is None:
+            mask_token_id = self.vocab_size
+            words = nn.Embedding(self.vocab_size + 1, self.out_channels)
+            with torch.no_grad():
+                words.weight[:-1] = self.embeddings.token_embedding.weight
+                words.weight[-1].normal_(std=0.02)
+            self.embeddings.token_embedding = words
+        self.mask_token_id = mask_token_id
+        self.pretrained = pretrained
+        self.partial = partial
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, where it is given; an added [MASK] stays as it is.
+
+        Raises:
+            CheckpointError: If the weights are not to be had, or belong to an encoder of another size.
+        """
+        super().init_weights()
+        if self.pretrained is None:
+            return
+        weights = read_weights(self.pretrained, CLIPTextModel.from_pretrained)
+        weights = {name.removeprefix('text_model.').removeprefix('encoder.'): value for name, value in weights.items()}
+        words = weights.get('embeddings.token_embedding.weight')
+        own = self.embeddings.token_embedding.weight.detach()
+        if self.mask_token_id == self.vocab_size and words is not None and words.shape[1] == own.shape[1]:
+            weights['embeddings.token_embedding.weight'] = torch.cat([words, own[-1:].to(words)])
+        fill_tower(self, weights, self.pretrained, self.partial)
+
+    def stem(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
+        """Token ids (B, L) and word mask (B, L) -> embedded words (B, L, D)."""
+        return self.embeddings(input_ids=input_ids)
+
+    def stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
+        """Run stage 0..3.
+
+        Args:
+            stage: Which one.
+            words: (B, L, D).
+            word_mask: (B, L), 1 = real word; padded words are not attended to.
+
+        Returns:
+            (B, L, D).
+        """
+        first, last = self.stage_ends[stage - 1] if stage else 0, self.stage_ends[stage]
+        length = words.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=words.device).tril()
+        attended = before & word_mask[:, None, None, :].bool()
+        for layer in self.layers[first:last]:
+            output = layer(words, attended, causal_attention_mask=None)  # the mask given is causal already
+            words = output if isinstance(output, torch.Tensor) else output[0]  # transformers 5 returns the tensor
+        return self.final_layer_norm(words) if first < last == len(self.layers) else words
