@@ -48,7 +48,8 @@ def convert_grefcoco(
     instances_file = refs_file.with_name('instances.json')
     content = read_json(instances_file, f'it is distributed beside {name}: download it')
     instances = matching_instances(content, instances_file, refs, refs_file)
-    return write_set(refs, instances, out, root / USUAL_IMAGES if images is None else images, overwrite, blank)
+    images = refs_file.parent.parent / USUAL_IMAGES if images is None else images  # ROOT may be grefcoco/ itself
+    return write_set(refs, instances, out, images, overwrite, blank)
 
 
 def _ids(record: dict[str, Any], field: str, where: str) -> list[int]:

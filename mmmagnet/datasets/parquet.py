@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from mmmagnet.utils import DataError
 
 from .writing import Conversion, matching_instances, plain_ref, take, write_set
 
-NEEDED = ('ref_id', 'ann_id', 'image_id', 'split', 'category_id')
+NEEDED = {'ref_id': int, 'ann_id': int, 'image_id': int, 'split': str}
+WANTED = (*NEEDED, 'category_id', 'sentences', 'raw_sentences', 'raw_anns', 'raw_image_info', 'file_name')
+# Parquet tells what repeats once, so a few kilobytes can stand for any amount. RefCOCO has 50 000 refs; as JSON text
+# its columns have 100 MB, as structures 5 million numbers.
+MAX_ROWS = 1_000_000
+MAX_VALUES = 30_000_000  # of a column in a row group
+MAX_BYTES = 2**30  # of a column in a row group, without compression
+MAX_WRITTEN = 2**30  # characters, were everything written out
 
 
 def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: bool = False) -> Conversion:
     """Turn parquet files with a ref a row into a prepared folder.
 
-    Columns: ``ref_id, ann_id, image_id, split, category_id``; ``sentences`` (or ``raw_sentences``), ``raw_anns`` and
-    ``raw_image_info``, each as structures or as JSON text [R: as jxu124's mirrors have them]. Only the refs' own
+    Columns: ``ref_id, ann_id, image_id, split``; ``sentences`` (or ``raw_sentences``) and ``raw_anns``; where they are
+    there ``category_id`` and ``raw_image_info``; each of the last four as structures or as JSON text [R: as jxu124's
+    mirrors have them]. Without ``raw_image_info`` a picture is found by ``file_name``, and measured. Only the refs' own
     objects are in such files, so what else is in a picture is not known.
 
     Args:
@@ -28,45 +39,42 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
         overwrite: Replace a prepared folder that is there.
 
     Raises:
-        DataError: If a file is missing or damaged, a column is missing, or pyarrow is not installed.
+        DataError: If a file is missing, damaged or too large, a column is missing, or pyarrow is not installed.
         OSError: If `out` cannot be written or replaced.
     """
     refs: list[dict[str, Any]] = []
     pictures: dict[int, dict[str, Any]] = {}
     annotations: dict[int, dict[str, Any]] = {}
-    blank = 0
+    blank = written = 0
     for path, row, record in _rows(files):
         where = f'{path}, row {row}'
-        for name in NEEDED:
-            take(record, name, str if name == 'split' else int, where)
+        for name, kind in NEEDED.items():
+            take(record, name, kind, where)
+        annotation = _structure(record, ('raw_anns',), dict, where)
+        if not isinstance(annotation.get('segmentation'), (list, dict)):
+            raise DataError(f'{where}: column raw_anns: field segmentation is missing: download the file again')
+        made = {'id': record['ann_id'], 'image_id': record['image_id']}
+        category_id = record.get('category_id', annotation.get('category_id'))
+        if category_id is not None:
+            made['category_id'] = take({'category_id': category_id}, 'category_id', int, where)
+        annotations[record['ann_id']] = {**made, 'segmentation': annotation['segmentation']}
         sentences = _structure(record, ('sentences', 'raw_sentences'), list, where)
-        ref, left_out = plain_ref(record, [record['ann_id']], record['category_id'], sentences, where)
+        ref, left_out = plain_ref(record, [record['ann_id']], category_id, sentences, where)
         refs.append(ref)
         blank += left_out
-        annotation = _structure(record, ('raw_anns',), dict, where)
-        image = _structure(record, ('raw_image_info',), dict, where)
-        annotations[record['ann_id']] = {
-            'id': record['ann_id'],
-            'image_id': record['image_id'],
-            'category_id': record['category_id'],
-            'segmentation': annotation.get('segmentation'),
-        }
-        pictures[record['image_id']] = {
-            'id': record['image_id'],
-            **{
-                name: take(image, name, kind, f'{where}, raw_image_info')
-                for name, kind in (('file_name', str), ('width', int), ('height', int))
-            },
-        }
+        written += sum(len(value) for value in record.values() if isinstance(value, str))
+        written += sum(len(sentence['raw']) for sentence in ref['sentences'])
+        if written > MAX_WRITTEN or len(refs) > MAX_ROWS:
+            raise DataError(f'{where}: more than {MAX_ROWS} rows or {MAX_WRITTEN} characters: give files of refs')
+        if record['image_id'] not in pictures:
+            pictures[record['image_id']] = {'id': record['image_id'], **_picture(record, images, where)}
     if not refs:
         raise DataError(f'{files[0]}: holds no refs: download it again')
+    categories = sorted({ann['category_id'] for ann in annotations.values() if 'category_id' in ann})
     content = {
         'images': list(pictures.values()),
         'annotations': list(annotations.values()),
-        'categories': [
-            {'id': number, 'name': str(number)}
-            for number in sorted({ann['category_id'] for ann in annotations.values()})
-        ],
+        'categories': [{'id': number, 'name': str(number)} for number in categories],
     }
     first = Path(files[0])
     conversion = write_set(refs, matching_instances(content, first, refs, first), out, images, overwrite, blank)
@@ -75,7 +83,7 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
 
 
 def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
-    """File, number and content of every row, a batch in memory at a time."""
+    """File, number and content of every row, one in memory at a time."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -86,21 +94,66 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
     paths = [path for given in files for path in (sorted(given.glob('*.parquet')) if given.is_dir() else [given])]
     if not paths:
         raise DataError(f'{files[0]}: holds no *.parquet: give the folder of the files, or the files')
-    wanted = {*NEEDED, 'sentences', 'raw_sentences', 'raw_anns', 'raw_image_info'}
-    for path in paths:
+    for number, path in enumerate(paths):
         if not path.is_file():
             raise DataError(f'{path}: no such file: give parquet files or a folder of them')
-        number = 0
+        if path.resolve() in (other.resolve() for other in paths[:number]):
+            raise DataError(f'{path}: is given twice: give each file once')
+    for path in paths:
         try:
             with parquet.ParquetFile(path) as file:
-                columns = [name for name in file.schema_arrow.names if name in wanted]
+                texts = _check_declared(file.metadata, path)
+            with parquet.ParquetFile(path, read_dictionary=texts) as file:  # what repeats is in memory once, too
+                columns = [name for name in file.schema_arrow.names if name in WANTED]
+                number = 0
                 for batch in file.iter_batches(batch_size=1000, columns=columns):
-                    for record in batch.to_pylist():
-                        yield path, number, record
+                    for row in range(batch.num_rows):
+                        yield path, number, {name: batch.column(name)[row].as_py() for name in columns}
                         number += 1
-        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        except DataError:
+            raise
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f'{path}: not a whole parquet file ({line}): download it again') from error
+
+
+def _check_declared(metadata: Any, path: Path) -> list[str]:
+    """The columns of text that are read; raises DataError if the file says that it holds more than the limits."""
+    texts = set()
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            column = metadata.row_group(group).column(number)
+            name = column.path_in_schema
+            if name.split('.')[0] not in WANTED:
+                continue
+            if column.num_values > MAX_VALUES or column.total_uncompressed_size > MAX_BYTES:
+                raise DataError(
+                    f'{path}: column {name} has {column.num_values} values in {column.total_uncompressed_size} bytes, '
+                    f'more than {MAX_VALUES} in {MAX_BYTES}: give a file of refs'
+                )
+            if column.physical_type == 'BYTE_ARRAY':
+                texts.add(name)
+    return sorted(texts)
+
+
+def _picture(record: dict[str, Any], images: Path, where: str) -> dict[str, Any]:
+    """File name, width and height of a row's picture."""
+    if record.get('raw_image_info') is not None:
+        image = _structure(record, ('raw_image_info',), dict, where)
+        fields = (('file_name', str), ('width', int), ('height', int))
+        return {name: take(image, name, kind, f'{where}, raw_image_info') for name, kind in fields}
+    given = take(record, 'file_name', str, f'{where}, without raw_image_info')
+    # that of a ref has the annotation after the picture: COCO_train2014_000000581857_16.jpg
+    file_name = re.sub(r'^(COCO_.*_\d{12})_\d+(\.\w+)$', r'\1\2', Path(given).name)
+    try:
+        with Image.open(images / file_name) as header:
+            width, height = header.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f'{where}: column raw_image_info is missing, so {images / file_name} must tell its size, and cannot be '
+            'read: give the folder of the pictures by --images'
+        ) from error
+    return {'file_name': file_name, 'width': width, 'height': height}
 
 
 def _structure(record: dict[str, Any], names: Sequence[str], kind: type, where: str) -> Any:

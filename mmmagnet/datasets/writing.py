@@ -12,6 +12,8 @@ from mmmagnet.utils import DataError
 
 from .prepared import prepared_folder
 
+MAX_JSON = 2**30  # bytes; all of COCO's train2014 has 448 MB
+
 
 @dataclass
 class Conversion:
@@ -142,16 +144,20 @@ def read_json(path: Path, mend: str = 'download it again') -> Any:
     """Content of a JSON file.
 
     Raises:
-        DataError: If it is missing, cannot be read, or is not whole JSON.
+        DataError: If it is missing, cannot be read, too large, or is not whole JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        size = path.stat().st_size
+        content = json.loads(path.read_bytes()) if size <= MAX_JSON else None
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such file: {mend}') from error
     except OSError as error:
         raise DataError(f'{path}: cannot be read ({error.strerror})') from error
     except (ValueError, RecursionError) as error:
         raise DataError(f'{path}: not whole JSON ({error}): {mend}') from error
+    if size > MAX_JSON:
+        raise DataError(f'{path}: has {size} bytes, more than {MAX_JSON}: give a file of refs or instances')
+    return content
 
 
 def entries(content: dict[str, Any], name: str, path: Path, *needed: str) -> list[dict[str, Any]]:

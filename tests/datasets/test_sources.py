@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmmagnet.datasets import RefCOCODataset
 from mmmagnet.datasets.grefcoco import convert_grefcoco
@@ -214,6 +215,7 @@ def edit(path, change):
         (lambda told: told[0].update(ann_id=[12]), r'has no annotation 12 on image 1: use files of one set'),
         (lambda told: told[0].update(sentences=[{'raw': ' ', 'sent_id': 1}]), 'holds no words'),
         (lambda told: told.clear(), 'not a list of refs'),
+        (lambda told: told[0]['sentences'][0].update(raw='\ud800'), 'field raw is .* half a character'),
     ],
 )
 def test_damaged_grefcoco(grefs, tmp_path, change, message):
@@ -275,8 +277,15 @@ def test_parquet_files_that_cannot_be_read(tmp_path, monkeypatch):
         (lambda file: file['images'][0].pop('caption'), 'image 0: field caption is missing'),
         (lambda file: file['images'][0].pop('original_id'), 'image 0: field original_id is missing'),
         (lambda file: file['annotations'].pop(0), 'image 0: no annotation names it'),
-        (lambda file: file['annotations'][0].pop('segmentation'), 'annotation 1.: field segmentation is missing'),
+        (
+            lambda file: file['annotations'][0].pop('segmentation'),
+            'annotation 50: field segmentation is missing: a box is no mask',
+        ),
         (lambda file: file.pop('categories'), 'field categories is missing'),
+        (lambda file: file['images'][0].update(caption='\ud800'), 'image 0: field caption is .* half a character'),
+        (lambda file: file['annotations'][1].update(image_id=0), 'image 0: has more than one annotation'),
+        (lambda file: file['annotations'][0].pop('original_id'), 'original_id is in some annotations only'),
+        (lambda file: file['images'][1].update(original_id=2), 'original_id: 10 is on another picture'),
     ],
 )
 def test_damaged_mdetr(tmp_path, change, message):
@@ -290,6 +299,111 @@ def test_damaged_mdetr(tmp_path, change, message):
         convert_mdetr(files, tmp_path / 'out', tmp_path)
     assert 'finetune_refcoco_train.json' in str(caught.value)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('change', [{'caption': ' '}, {'width': 'x'}])
+def test_damage_is_told_of_its_own_file(tmp_path, change):
+    """Of several files the one is named that is damaged, with the number that it has there."""
+    files = write_mdetr(tmp_path / 'mdetr')
+    edit(files['val'], lambda file: [image.update(change) for image in file['images']])
+    with pytest.raises(DataError, match=r'finetune_refcoco_val\.json, image 0: field'):
+        convert_mdetr(files, tmp_path / 'out', tmp_path)
+    rows = parquet_rows(text=True)
+    rows[2]['raw_anns'] = '{}'
+    parts = [write_parquet(tmp_path / 'a.parquet', rows[:2]), write_parquet(tmp_path / 'b.parquet', rows[2:])]
+    with pytest.raises(DataError, match=r'b\.parquet, row 0: column raw_anns: field segmentation is missing'):
+        convert_parquet(parts, tmp_path / 'out', tmp_path)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_mdetr_without_ids_of_annotations(tmp_path):
+    """Then the outline tells which expressions mean the same object."""
+    files = write_mdetr(tmp_path / 'mdetr')
+    convert_mdetr(files, tmp_path / 'with', tmp_path)
+    for file in files.values():
+        edit(file, lambda content: [annotation.pop('original_id') for annotation in content['annotations']])
+    convert_mdetr(files, tmp_path / 'without', tmp_path)
+    assert essence(tmp_path / 'without') == essence(tmp_path / 'with')
+
+
+def test_parquet_with_fewer_columns(tmp_path):
+    """Pictures are measured, and the category is the annotation's."""
+    rows = parquet_rows(text=True)
+    convert_parquet([write_parquet(tmp_path / 'x.parquet', rows)], tmp_path / 'with', tmp_path)
+    names = {key: f'COCO_train2014_{key:012d}' for key in (1, 2)}
+    for row in rows:
+        del row['raw_image_info'], row['category_id']
+        row['file_name'] = f'../{names[row["image_id"]]}_{row["ann_id"]}.jpg'
+    file = write_parquet(tmp_path / 'y.parquet', rows)
+    with pytest.raises(DataError, match=r'COCO_train2014_000000000001\.jpg must tell its size'):
+        convert_parquet([file], tmp_path / 'without', tmp_path)
+    for name in names.values():
+        Image.new('RGB', (8, 6)).save(tmp_path / f'{name}.jpg')
+    convert_parquet([file], tmp_path / 'without', tmp_path)
+    assert (tmp_path / 'without' / 'refs.jsonl').read_bytes() == (tmp_path / 'with' / 'refs.jsonl').read_bytes()
+    content = json.loads((tmp_path / 'without' / 'instances.json').read_text())
+    assert [(image['file_name'], image['width'], image['height']) for image in content['images']] == [
+        (f'{name}.jpg', 8, 6) for name in names.values()
+    ]
+
+
+def test_parquet_of_no_rows_or_twice(tmp_path):
+    file = write_parquet(tmp_path / 'x.parquet', parquet_rows(text=True))
+    with pytest.raises(DataError, match='is given twice'):
+        convert_parquet([file, tmp_path], tmp_path / 'out', tmp_path)
+    from pyarrow import parquet
+
+    parquet.write_table(parquet.read_table(file).slice(0, 0), file)
+    with pytest.raises(DataError, match='holds no refs'):
+        convert_parquet([file], tmp_path / 'out', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('limit', 'value', 'message'),
+    [
+        ('MAX_ROWS', 2, 'row 2: more than 2 rows'),
+        ('MAX_WRITTEN', 100, 'row 0: more than .* 100 characters'),
+        ('MAX_VALUES', 2, 'column .* has 3 values in'),
+        ('MAX_BYTES', 40, 'bytes, more than .* in 40: give a file of refs'),
+    ],
+)
+def test_parquet_limits(tmp_path, monkeypatch, limit, value, message):
+    file = write_parquet(tmp_path / 'x.parquet', parquet_rows(text=True))
+    monkeypatch.setattr(f'mmmagnet.datasets.parquet.{limit}', value)
+    with pytest.raises(DataError, match=message):
+        convert_parquet([file], tmp_path / 'out', tmp_path)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_parquet_that_repeats_itself(tmp_path, monkeypatch):
+    """What the file tells once is in memory once: 2 GB from 100 KB do not fit into 64 MB."""
+    pyarrow = pytest.importorskip('pyarrow')
+    from pyarrow import parquet
+
+    row = parquet_rows(text=True)[0]
+    row['raw_anns'] = json.dumps({'segmentation': POLYGON, 'x': 'a' * 2**21})
+    once = pyarrow.array([0] * 1000, pyarrow.int8())
+    columns = {name: pyarrow.DictionaryArray.from_arrays(once, [value]) for name, value in row.items()}
+    file = tmp_path / 'x.parquet'
+    parquet.write_table(pyarrow.table(columns), file, store_schema=False)  # else it says how to read it
+    assert file.stat().st_size < 2**17
+    monkeypatch.setattr('mmmagnet.datasets.parquet.MAX_WRITTEN', 2**24)
+    monkeypatch.setattr('mmmagnet.datasets.parquet.MAX_ROWS', 1000)
+    pool = pyarrow.system_memory_pool()  # not the default one: only this test has used it
+    before = pyarrow.default_memory_pool()
+    pyarrow.set_memory_pool(pool)
+    try:
+        with pytest.raises(DataError, match='row 7: more than 1000 rows or 16777216 characters'):
+            convert_parquet([file], tmp_path / 'out', tmp_path)
+    finally:
+        pyarrow.set_memory_pool(before)
+    assert 0 < pool.max_memory() < 2**26
+
+
+def test_json_limit(grefs, tmp_path, monkeypatch):
+    monkeypatch.setattr('mmmagnet.datasets.writing.MAX_JSON', 50)
+    with pytest.raises(DataError, match=r'grefs\(unc\)\.json: has \d+ bytes, more than 50'):
+        convert_grefcoco(grefs, 'unc', tmp_path / 'out')
 
 
 @pytest.mark.parametrize(
