@@ -10,10 +10,17 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 import mmmagnet  # noqa: F401
+from mmmagnet.apis.ablation import load_grid
 from mmmagnet.registry import DATASETS, METRICS, MODELS
+from mmmagnet.utils.config import load_config
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'configs').glob('*.py'))
+CONFIGS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ('configs', 'configs/ablation')
+    for path in (ROOT / folder).glob('*.py')
+    if path.name != 'grid.py'
+)
 
 
 def build(config):
@@ -123,3 +130,16 @@ def test_one_rate_for_the_pretrained_text_tower():
     rate_of = {parameter: group['lr'] for group in wrapper.optimizer.param_groups for parameter in group['params']}
     assert {rate_of[parameter] for parameter in model.text_encoder.parameters()} == {1e-4}
     assert {rate_of[parameter] for parameter in model.backbone.parameters()} == {1e-3}
+
+
+def test_grid_of_the_ablation():
+    grid = load_grid(ROOT / 'configs/ablation/grid.py')
+    assert len(grid.runs) == 3 * len(grid.names)
+    for run in grid.runs[: len(grid.names)]:
+        changed = load_config(run.config, run.options)
+        build(changed)
+        for name, value in run.options.items():
+            part = changed
+            for step in name.split('.'):
+                part = part[int(step) if step.isdecimal() else step]
+            assert part == value
