@@ -103,9 +103,10 @@ def convert(
             )
         if not value.is_floating_point():
             raise CheckpointError(f'{source}: {released} holds {value.dtype}, expected weights: the file is damaged')
+        fitting = fitting.float()
         if not fitting.isfinite().all():
             raise CheckpointError(f'{source}: {released} has values that are not finite: the file is damaged')
-        converted[name] = fitting.float().contiguous()
+        converted[name] = fitting.contiguous()
         used.add(released)
     unknown = [name for name in entries if name not in used and not UNUSED[kind].fullmatch(name)]
     if unknown:
@@ -128,4 +129,10 @@ def _tensors(entries: Any, path: str | Path, field: str) -> dict[str, Tensor]:
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f'{path}: {field}: the entry {name!r} is no tensor')
-    return {name.removeprefix('module.'): value for name, value in entries.items()}
+    plain: dict[str, Tensor] = {}
+    for name, value in entries.items():
+        short = name.removeprefix('module.')
+        if short in plain:
+            raise CheckpointError(f'{path}: {field}: {short} is there twice, with and without module.: keep one')
+        plain[short] = value
+    return plain

@@ -80,6 +80,8 @@ def load_cases(folder: str | Path, names: Sequence[str] | None = None) -> list[C
     """
     folder = Path(folder)
     listed = _read_json(folder / 'cases.json')
+    if not listed:
+        raise CheckpointError(f'{folder / "cases.json"}: lists no case')
     cases = []
     for name in names or listed:
         if name not in listed:

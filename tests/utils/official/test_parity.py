@@ -105,6 +105,7 @@ def test_folder_of_other_sizes_and_arrays(folder, published):
         (lambda at: (at / 'cases.json').unlink(), FileNotFoundError, r'cases\.json: no such file'),
         (lambda at: (at / 'cases.json').write_text('{'), CheckpointError, r'cases\.json: not a JSON file'),
         (lambda at: (at / 'cases.json').write_text('[1]'), CheckpointError, r'expected a JSON object'),
+        (lambda at: (at / 'cases.json').write_text('{}'), CheckpointError, r'cases\.json: lists no case'),
         (lambda at: (at / 'manifest_lavt_small.json').unlink(), FileNotFoundError, 'manifest_lavt_small'),
         (lambda at: (at / 'expected_lavt_wide.npz').write_bytes(b'PK\3\4x'), CheckpointError, 'not a whole .npz'),
         (lambda at: (at / 'expected_lavt_wide.npz').unlink(), CheckpointError, 'expected_lavt_wide'),

@@ -154,6 +154,10 @@ class Payload:
         ({'model': 3}, 'model is a int, expected a state dict'),
         ({'model': {'image_model.x': 'y'}}, "model: the entry 'image_model.x' is no tensor"),
         ({'model': {'encoder.x': torch.zeros(1)}}, 'model holds encoder.x and neither image_model'),
+        (
+            {'model': {'image_model.x': torch.zeros(1), 'module.image_model.x': torch.ones(1)}},
+            'model: image_model.x is there twice',
+        ),
         ({'epoch': 3}, "model: the entry 'epoch' is no tensor"),
         ({'state_dict': {}, 'meta': {}}, 'is a checkpoint of MMEngine, not a released one'),
         (
@@ -204,6 +208,7 @@ def test_missing_misshapen_and_damaged_entries(kind, name, released, wanted_of):
         (torch.cat([value, value]), f'file.pth: {name} has shape'),
         (torch.full_like(value, torch.nan), f'file.pth: {name} has values that are not finite'),
         (value.int(), f'file.pth: {name} holds torch.int32, expected weights'),
+        (torch.full_like(value, 1e300, dtype=torch.float64), f'file.pth: {name} has values that are not finite'),
     ):
         changed = {**entries, name: change}
         if change is None:
