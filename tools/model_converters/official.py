@@ -9,7 +9,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ def convert_file(args: argparse.Namespace) -> int:
     import torch
     from mmengine.registry import init_default_scope
 
+    from mmmagnet.evaluation.record import file_sha256
     from mmmagnet.registry import MODELS
     from mmmagnet.utils.config import load_config
     from mmmagnet.utils.official import architecture, convert, model_config, read_release, unused_entries
@@ -64,7 +64,7 @@ def convert_file(args: argparse.Namespace) -> int:
     unused = unused_entries(release.entries, release.kind, wanted)
     note = {
         'from': source.name,
-        'sha256': sha256(source),
+        'sha256': file_sha256(source),
         'network': release.kind,
         'converter': 'mmmagnet tools/model_converters/official.py',
         'unused': unused,
@@ -101,15 +101,6 @@ def check(args: argparse.Namespace) -> int:
         failed += sum(not difference.passed for difference in differences)
     print(f'{failed} arrays differ' if failed else 'all arrays agree')
     return 1 if failed else 0
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file."""
-    digest = hashlib.sha256()
-    with path.open('rb') as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write(content: dict[str, Any], path: Path) -> None:
