@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,21 +36,31 @@ def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such checkpoint file')
+    with path.open('rb') as stream:
+        start = stream.read(40)
+    if path.suffix != '.safetensors' and not start.startswith((b'PK', b'\x80')):  # a zip archive, or a pickle
+        raise CheckpointError(f'{path}: no checkpoint, it begins with {start!r}; copy or download it again')
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file as load_safetensors
 
             return load_safetensors(path)
-        with torch.serialization.safe_globals([*_allowed(), *allowed]):
+        with torch.serialization.safe_globals([*_allowed(), *allowed]), warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))
+        if asked and asked[1] == 'argparse.Namespace':
+            mend = 'a file of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
+        else:
+            mend = 'save its state dict alone with torch.save'
         raise CheckpointError(
             f'{path}: refused, it holds more than weights and could run code '
-            f'({asked[0] if asked else "a pickled object"}); save its state dict alone with torch.save'
+            f'({asked[0] if asked else "a pickled object"}); {mend}'
         ) from error
     except Exception as error:  # zip, pickle and safetensors readers each raise their own kinds on a damaged file
-        raise CheckpointError(f'{path}: not a whole checkpoint file ({error}); copy or download it again') from error
+        cause = str(error) or type(error).__name__
+        raise CheckpointError(f'{path}: not a whole checkpoint file ({cause}); copy or download it again') from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -59,7 +70,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read or holds no tensors by name.
     """
-    content = load_file(path)
+    return state_dict_of(load_file(path), path)
+
+
+def state_dict_of(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """The state dict in the content of a checkpoint file, as by `read_checkpoint`.
+
+    Raises:
+        CheckpointError: If it holds no tensors by name.
+    """
     for wrapper in ('state_dict', 'model'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

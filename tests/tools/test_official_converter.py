@@ -144,6 +144,7 @@ def test_check_of_a_wrong_folder(tmp_path, capsys):
             lambda content: content['model'].update({'classifier.conv1_1.bias': torch.zeros(3)}),
             'classifier.conv1_1.bias has shape (3,)',
         ),
+        (lambda content: setattr(content['args'], 'mha', '1-1-1-3'), 'no network can be built at its sizes: '),
         (lambda content: setattr(content['args'], 'mha', '2-2'), "args.mha is '2-2', expected four numbers of heads"),
     ],
 )
@@ -168,23 +169,24 @@ def test_the_released_file_is_never_overwritten(released, tmp_path, capsys):
 
 
 def test_full_disk(released, tmp_path, capsys, monkeypatch):
-    def full(content, path):
-        path.write_bytes(b'half')
-        raise RuntimeError('unexpected pos 64 vs 0')
+    def full(content, stream):
+        stream.write(b'half')
+        raise OSError(28, 'No space left on device')
 
     torch.save(released('lavt'), tmp_path / 'released.pth')
     monkeypatch.setattr(torch, 'save', full)
     assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 2
-    assert 'ours.pth: cannot be written (unexpected pos 64 vs 0): is the disk full?' in capsys.readouterr().err
+    assert 'ours.pth: cannot be written (No space left on device)' in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['released.pth']
 
 
-def test_heads_of_the_options(released, tmp_path):
+def test_heads_of_the_options(released, tmp_path, capsys):
     content = released('lavt')
     content['args'].mha = '1-2-2-4'
     torch.save(content, tmp_path / 'released.pth')
     assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 0
     assert checkpoint_config(tmp_path / 'ours.pth').model.neck.num_heads == [1, 2, 2, 4]
+    assert 'depths [2, 2, 2, 2] instead of [2, 2, 18, 2], ' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('arguments', [[], ['a.pth'], ['a.pth', 'b.txt'], ['a.pth', 'b.pth', '--check', 'c']])

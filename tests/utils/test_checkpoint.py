@@ -1,5 +1,6 @@
 """Checkpoints are read, never run; a damaged file is named."""
 
+import argparse
 import pickle
 
 import numpy as np
@@ -120,11 +121,33 @@ def test_damaged(tmp_path):
             assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize('content', [b'not a checkpoint', b'<html>', b'\x80\x04', b'PK\x03\x04'])
-def test_another_kind_of_file(content, tmp_path):
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'version https://git-lfs.github.com/spec/v1', "no checkpoint, it begins with b'version https://git-lfs"),
+        (b'<html>', "no checkpoint, it begins with b'<html>'"),
+        (b'', "no checkpoint, it begins with b''"),
+        (b'\x80\x04', 'not a whole checkpoint file'),
+        (b'PK\x03\x04', 'not a whole checkpoint file'),
+    ],
+)
+def test_another_kind_of_file(content, message, tmp_path):
     (tmp_path / 'w.pth').write_bytes(content)
-    with pytest.raises(CheckpointError, match=r'w\.pth: '):
+    with pytest.raises(CheckpointError, match=rf'w\.pth: {message}'):
         load_file(tmp_path / 'w.pth')
+
+
+def test_released_file_is_sent_to_the_converter(tmp_path):
+    torch.save({'model': WEIGHTS, 'args': argparse.Namespace(lr=1)}, tmp_path / 'w.pth')
+    with pytest.raises(CheckpointError, match=r'goes through tools/model_converters/official\.py first'):
+        load_file(tmp_path / 'w.pth')
+
+
+@pytest.mark.parametrize('protocol', [2, 3])
+def test_pickle_protocols(protocol, tmp_path, recwarn):
+    torch.save(WEIGHTS, tmp_path / 'w.pth', pickle_protocol=protocol)
+    check(read_checkpoint(tmp_path / 'w.pth'))
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize('name', ['none.pth', '.'])

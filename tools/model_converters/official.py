@@ -43,25 +43,27 @@ def convert_file(args: argparse.Namespace) -> int:
     from mmengine.registry import init_default_scope
 
     from mmmagnet.evaluation.record import file_sha256
-    from mmmagnet.registry import MODELS
-    from mmmagnet.utils.config import load_config
-    from mmmagnet.utils.official import architecture, convert, model_config, read_release, unused_entries
+    from mmmagnet.utils import official
+    from mmmagnet.utils.config import ConfigError, load_config
 
     source, out = Path(args.source), Path(args.out)
     if out.exists() and source.exists() and out.samefile(source):
         raise FileExistsError(f'{out}: is IN itself, which would be lost: give another OUT')
-    release = read_release(source)
+    release = official.read_release(source)
     config = load_config(args.config or str(CONFIGS / PUBLISHED[release.kind]))
-    sizes = architecture(release.entries, release.kind, source)
-    model = model_config(config.model.to_dict(), sizes, release.kind, source)
+    if not {'backbone', 'text_encoder', 'neck', 'decode_head'} <= config.get('model', {}).keys():
+        raise ConfigError(f'{args.config}: has no model of backbone, text_encoder, neck and decode_head')
+    published = config.model.to_dict()
+    sizes = official.architecture(release.entries, release.kind, source)
+    model = official.model_config(published, sizes, release.kind, source)
     if release.settings.get('mha'):  # LAVT's option: heads of the word attention in each stage, a-b-c-d
         model['neck'] = {**model['neck'], 'num_heads': heads_of(release.settings['mha'], source)}
     config.model = model
     init_default_scope('mmseg')
     with torch.device('meta'):  # names and shapes suffice
-        wanted = MODELS.build(model).state_dict()
-    entries = convert(release.entries, release.kind, wanted, source)
-    unused = unused_entries(release.entries, release.kind, wanted)
+        wanted = official.build(model, source).state_dict()
+    entries = official.convert(release.entries, release.kind, wanted, source)
+    unused = official.unused_entries(release.entries, release.kind, wanted)
     note = {
         'from': source.name,
         'sha256': file_sha256(source),
@@ -72,6 +74,12 @@ def convert_file(args: argparse.Namespace) -> int:
     write({'meta': {'cfg': config.pretty_text, 'official': note}, 'state_dict': entries}, out)
     print(f'{release.kind}: {len(entries)} entries written to {out}, {len(unused)} of {source} have no effect on masks')
     print(f'sizes: {", ".join(f"{name} {value}" for name, value in sizes.items())}')
+    if differing := official.unlike(published, sizes, release.kind):
+        print(
+            f'warning: {source}: not the published sizes: {", ".join(differing)}. If it was trained at the published '
+            'ones, layers are missing: get the file again',
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -110,10 +118,11 @@ def write(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + '.partial')
     try:
-        torch.save(content, partial)
+        with partial.open('wb') as stream:
+            torch.save(content, stream)
         partial.replace(path)
-    except RuntimeError as error:  # what torch makes of a disk that is full
-        raise OSError(f'{path}: cannot be written ({error}): is the disk full?') from error
+    except OSError as error:
+        raise OSError(f'{path}: cannot be written ({error.strerror})') from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmmagnet.registry import HOOKS
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.checkpoint import CheckpointError, state_dict_of
 from mmmagnet.utils.weights import check_weights
 
 
@@ -34,12 +34,11 @@ class LoadCheckHook(Hook):
         """Compare.
 
         Raises:
-            CheckpointError: Resuming: naming the first entry that differs. Starting: if no entry fits.
+            CheckpointError: If it holds no tensors by name. Resuming: naming the first entry that differs. Starting: if
+                no entry fits.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        given = {
-            name.removeprefix('module.'): value for name, value in checkpoint.get('state_dict', checkpoint).items()
-        }
+        given = state_dict_of(checkpoint, self.path)
         if self.resume:
             check_weights(model, given, self.path, True)
             return

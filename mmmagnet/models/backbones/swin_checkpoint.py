@@ -45,10 +45,17 @@ def load_swin_checkpoint(backbone: StagedSwin, path: str, partial: bool = False)
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, misses a weight, or has one of another shape or unknown name.
     """
-    weights = convert_swin(read_checkpoint(path))
+    entries = read_checkpoint(path)
+    try:
+        weights = convert_swin(entries)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{path}: a downsampling weight has no four neighbours ({error}): get it again'
+        ) from error
     own = backbone.state_dict()
     for name in [name for name in weights if name.endswith('relative_position_bias_table') and name in own]:
-        weights[name] = resize_bias_table(weights[name], own[name].shape[0])
+        if weights[name].dim() == 2 and round(len(weights[name]) ** 0.5) ** 2 == len(weights[name]) > 0:
+            weights[name] = resize_bias_table(weights[name], own[name].shape[0])  # others are of another shape, below
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
     misshapen = [

@@ -18,12 +18,17 @@ class WindowAttention(nn.Module):
         num_heads: Heads h.
         window_size: M.
         shift: Whether windows are moved by M // 2, wrapping around (attention across the wrap is masked).
+
+    Raises:
+        ValueError: If `num_heads` does not divide `width`.
     """
 
     relative_position_index: Tensor
 
     def __init__(self, width: int, num_heads: int, window_size: int, shift: bool) -> None:
         super().__init__()
+        if width % num_heads:
+            raise ValueError(f'num_heads {num_heads} does not divide the {width} channels of a Swin block')
         self.num_heads = num_heads
         self.window_size = window_size
         self.shift_size = window_size // 2 if shift else 0

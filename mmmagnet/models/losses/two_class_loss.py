@@ -13,8 +13,9 @@ from mmmagnet.registry import MODELS
 class TwoClassLoss(nn.Module):
     """Cross-entropy with class weights, and Dice of the foreground, on background and foreground logits, in fp32.
 
-    The cross-entropy is the weighted mean over all known pixels of the batch. Dice of one mask, with p the foreground's
-    probability and g its target: ``1 - (2 sum(p g) + 1) / (sum(p) + sum(g) + 1)``, the mean over the batch.
+    The cross-entropy is the weighted mean over all known pixels of the batch, 0 where none is. Dice of one mask, with p
+    the foreground's probability and g its target: ``1 - (2 sum(p g) + 1) / (sum(p) + sum(g) + 1)``, the mean over the
+    batch.
 
     Args:
         ce_weight: Weight of the cross-entropy.
@@ -51,8 +52,9 @@ class TwoClassLoss(nn.Module):
         logits, labels = logits.float(), labels.squeeze(1).long()
         losses = {}
         if self.ce_weight:
-            ce = F.cross_entropy(logits, labels, self.class_weight, ignore_index=self.ignore_index)
-            losses['loss_ce'] = self.ce_weight * ce
+            ce = F.cross_entropy(logits, labels, self.class_weight, ignore_index=self.ignore_index, reduction='sum')
+            weight = self.class_weight[1] * (labels == 1).sum() + self.class_weight[0] * (labels == 0).sum()
+            losses['loss_ce'] = self.ce_weight * ce / weight.clamp(min=1e-6)
         if self.dice_weight:
             known = (labels != self.ignore_index).float()
             probability, target = logits.softmax(1)[:, 1] * known, (labels == 1).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from torch import Tensor
 from mmmagnet.utils.checkpoint import CheckpointError, load_file
 
 from .names import UNUSED, released_name
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class Release(NamedTuple):
@@ -37,9 +41,15 @@ def read_release(path: str | Path) -> Release:
 
     Raises:
         FileNotFoundError: If `path` is not there.
-        CheckpointError: If the file cannot be read, holds objects that could run code, or is of another network.
+        CheckpointError: If the file cannot be read, is damaged, holds objects that could run code, or is of another
+            network.
     """
     content = load_file(path, allowed=[argparse.Namespace])
+    if zipfile.is_zipfile(path):  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise CheckpointError(f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again')
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
     if 'state_dict' in content:
@@ -61,7 +71,9 @@ def read_release(path: str | Path) -> Release:
             raise CheckpointError(f'{path}: has two text towers, one in model and one in bert_model')
         entries |= {f'text_encoder.{name}': value for name, value in apart.items()}
     settings = content.get('args')
-    return Release(kind, entries, vars(settings) if isinstance(settings, argparse.Namespace) else {})
+    if isinstance(settings, argparse.Namespace):
+        settings = vars(settings)
+    return Release(kind, entries, settings if isinstance(settings, dict) else {})
 
 
 def convert(
@@ -86,7 +98,10 @@ def convert(
     for name, own in wanted.items():
         released = released_name(name, kind)
         if name.endswith('num_batches_tracked'):  # counts steps, and is not in every file
-            converted[name] = entries.get(released, torch.zeros((), dtype=torch.int64))
+            steps = entries.get(released, torch.zeros((), dtype=torch.int64))
+            if steps.dim() or steps.is_floating_point() or not 0 <= int(steps) < 1 << 62:
+                raise CheckpointError(f'{source}: {released} is no number of steps: the file is damaged')
+            converted[name] = steps.long()
             used.add(released)
             continue
         if released not in entries:
@@ -101,7 +116,7 @@ def convert(
                 f'{source}: {released} has shape {tuple(value.shape)}, the other entries ask for {tuple(own.shape)} '
                 f'(here {name}): the file is damaged or of another network'
             )
-        if not value.is_floating_point():
+        if value.dtype not in FLOATS:
             raise CheckpointError(f'{source}: {released} holds {value.dtype}, expected weights: the file is damaged')
         fitting = fitting.float()
         if not fitting.isfinite().all():
@@ -129,6 +144,12 @@ def _tensors(entries: Any, path: str | Path, field: str) -> dict[str, Tensor]:
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(f'{path}: {field}: the entry {name!r} is no tensor')
+        if value.layout != torch.strided or value.device.type != 'cpu' or value.dtype not in FLOATS + INTEGERS:
+            stored = f'{value.layout}, {value.dtype}, on {value.device}'
+            raise CheckpointError(f'{path}: {field}: {name} is not a plain tensor of numbers but {stored}')
+        if not value.numel() or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            shape = tuple(value.shape)
+            raise CheckpointError(f'{path}: {field}: {name} of shape {shape} has no numbers in the file: it is damaged')
     plain: dict[str, Tensor] = {}
     for name, value in entries.items():
         short = name.removeprefix('module.')

@@ -91,13 +91,15 @@ LAVT: Rules = [
 
 RULES = {'magnet': MAGNET, 'lavt': LAVT}
 
-# entries of the files that nothing reads: buffers that follow from sizes, and modules without effect on the masks
+# entries of the files that may be left over: buffers that follow from sizes, and modules without effect on the masks
+_BLOCK = r'layers\.\d+\.blocks\.\d+\.(attn_mask|attn\.relative_position_index)'
+_TEXT = r'(embeddings\.position_ids|pooler\.dense\.(weight|bias))'
 UNUSED = {
     'magnet': re.compile(
-        r'.*\.relative_position_index|.*\.attn_mask|.*\.position_ids|language_model\.pooler\..*'
-        r'|image_model\.norm\d\..*|language_model\.norms\.\d+\..*|lang_proj\..*'
+        rf'image_model\.({_BLOCK}|norm[0-3]\.(weight|bias))'
+        rf'|language_model\.({_TEXT}|norms\.[0-3]\.(weight|bias))|lang_proj\.(weight|bias)'
     ),
-    'lavt': re.compile(r'.*\.relative_position_index|.*\.attn_mask|.*\.position_ids|text_encoder\.pooler\..*'),
+    'lavt': re.compile(rf'backbone\.{_BLOCK}|text_encoder\.{_TEXT}'),
 }
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,14 +19,14 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from mmmagnet.registry import MODELS
 from mmmagnet.utils.checkpoint import CheckpointError
 
-from .architecture import model_config
+from .architecture import build, model_config
 from .checkpoint import convert
 
 # of the largest number expected; InstanceNorm in LAVT amplifies rounding
 TOLERANCE = {'magnet': 1e-4, 'lavt': 5e-4}
+LARGEST = 1 << 30  # numbers in an entry
 INTEGER_BUFFERS = ('relative_position_index', 'position_ids', 'num_batches_tracked')
 
 
@@ -87,17 +86,13 @@ def load_cases(folder: str | Path, names: Sequence[str] | None = None) -> list[C
         if name not in listed:
             raise CheckpointError(f'{folder / "cases.json"}: has no case {name!r}, only {", ".join(listed)}')
         settings = listed[name]
-        for field in ('seed', 'batch', 'height', 'width', 'tokens', 'valid_tokens', 'vocab_size'):
-            if field not in settings:
-                raise CheckpointError(f'{folder / "cases.json"}: case {name!r} has no field {field!r}')
+        _check_settings(settings, f'{folder / "cases.json"}: case {name!r}')
         architecture = settings.get('architecture') or f'arch_{settings.get("arch")}.json'
-        manifest = _read_json(folder / settings.get('manifest', ''))
-        arrays = folder / settings.get('expected', '')
-        try:
-            with np.load(arrays, allow_pickle=False) as stored:
-                expected = dict(stored)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f'{arrays}: not a whole .npz file ({error})') from error
+        manifest = _read_json(folder / settings['manifest'])
+        for entry, shape in manifest.items():
+            if not isinstance(shape, list) or not all(_whole(side, 1) for side in shape) or math.prod(shape) > LARGEST:
+                raise CheckpointError(f'{folder / settings["manifest"]}: {entry} is {shape!r}, expected a shape')
+        expected = _read_arrays(folder / settings['expected'])
         kind = 'magnet' if any(entry.startswith('image_model.') for entry in manifest) else 'lavt'
         cases.append(Case(name, kind, settings, manifest, _read_json(folder / architecture), expected))
     return cases
@@ -143,8 +138,13 @@ def compute(case: Case, published: dict[str, Any]) -> dict[str, Tensor]:
     """
     config = {**model_config(published, case.sizes, case.kind, case.name), 'auxiliary_head': None}
     init_default_scope('mmseg')
-    model = MODELS.build(config).eval()
+    model = build(config, case.name).eval()
     model.load_state_dict(convert(make_entries(case.manifest), case.kind, model.state_dict(), case.name))
+    table = model.state_dict()['text_encoder.embeddings.word_embeddings.weight']
+    positions = model.state_dict()['text_encoder.embeddings.position_embeddings.weight']
+    for field, most in (('vocab_size', len(table)), ('tokens', len(positions))):
+        if case.settings[field] > most:
+            raise CheckpointError(f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {most}')
     words = []
     listener = model.neck.bridges[2].register_forward_hook(lambda module, given, result: words.append(result[2]))
     with torch.no_grad():
@@ -183,12 +183,51 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     return differences
 
 
+def _check_settings(settings: Any, case: str) -> None:
+    """Refuse a case of ``cases.json`` whose fields cannot be used."""
+    if not isinstance(settings, dict):
+        raise CheckpointError(f'{case} is {settings!r}, expected an object')
+    for field, least in (('seed', 0), ('batch', 1), ('height', 1), ('width', 1), ('tokens', 1), ('vocab_size', 6)):
+        if not _whole(settings.get(field), least):
+            raise CheckpointError(f'{case}: {field} is {settings.get(field)!r}, expected a whole number from {least}')
+    words = settings.get('valid_tokens')
+    if (
+        not isinstance(words, list)
+        or len(words) != settings['batch']
+        or not all(_whole(count, 0) and count <= settings['tokens'] for count in words)
+    ):
+        raise CheckpointError(
+            f'{case}: valid_tokens is {words!r}, expected a number up to tokens for each of the batch'
+        )
+    for field in ('manifest', 'expected', 'architecture' if 'architecture' in settings else 'arch'):
+        if not isinstance(settings.get(field), str) or not settings[field]:
+            raise CheckpointError(f'{case}: {field} is {settings.get(field)!r}, expected the name of a file')
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 32
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file; cases.json names it')
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except Exception as error:  # zip and numpy readers raise their own kinds on a damaged file
+        raise CheckpointError(f'{path}: not a whole .npz file ({error})') from error
+    for name, array in arrays.items():
+        if array.dtype.kind != 'f' or not array.size:
+            raise CheckpointError(f'{path}: {name} holds {array.size} numbers of {array.dtype}, expected floats')
+    return arrays
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such file; --check needs a folder of parity cases')
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f'{path}: not a JSON file ({error})') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: expected a JSON object')

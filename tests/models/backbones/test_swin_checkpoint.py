@@ -140,6 +140,8 @@ def test_resized_table_is_a_bicubic_picture_of_each_head():
             {'layers.0.blocks.0.attn.relative_position_bias_table': (9, 3)},
             r'has other shapes: stages\.0\.0\.attn\.relative_position_bias_table \(9, 3\) instead of \(9, 1\)',
         ),
+        ({'layers.0.blocks.0.attn.relative_position_bias_table': (8, 1)}, r'bias_table \(8, 1\) instead of \(9, 1\)'),
+        ({'layers.0.blocks.0.attn.relative_position_bias_table': ()}, r'bias_table \(\) instead of \(9, 1\)'),
     ],
 )
 def test_refused_by_name(change, message, load, published, tmp_path):

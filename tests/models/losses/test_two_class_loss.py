@@ -57,3 +57,11 @@ def test_half_precision_is_left():
     losses = TwoClassLoss()(logits, torch.ones(1, 1, 1, 1, dtype=torch.uint8))
     assert losses['loss_ce'].dtype == torch.float32
     assert losses['loss_ce'].item() == pytest.approx(60, rel=1e-3)
+
+
+def test_nothing_known():
+    logits = torch.randn(2, 2, 3, 3, requires_grad=True)
+    losses = TwoClassLoss(1.0, 1.0)(logits, torch.full((2, 1, 3, 3), 255, dtype=torch.uint8))
+    assert losses['loss_ce'].item() == losses['loss_dice'].item() == 0
+    sum(losses.values()).backward()
+    assert not logits.grad.any()

@@ -87,6 +87,12 @@ def rewrite(path, **changes):
     path.write_text(json.dumps(content))
 
 
+def rewrite_case(folder, **changes):
+    content = json.loads((folder / 'cases.json').read_text())
+    content['lavt_wide'].update(changes)
+    (folder / 'cases.json').write_text(json.dumps(content))
+
+
 def test_folder_of_other_sizes_and_arrays(folder, published):
     """Array names and sizes come from the folder; an array of another shape fails instead of being cut to fit."""
     with np.load(folder / 'expected_lavt_wide.npz') as stored:
@@ -108,7 +114,24 @@ def test_folder_of_other_sizes_and_arrays(folder, published):
         (lambda at: (at / 'cases.json').write_text('{}'), CheckpointError, r'cases\.json: lists no case'),
         (lambda at: (at / 'manifest_lavt_small.json').unlink(), FileNotFoundError, 'manifest_lavt_small'),
         (lambda at: (at / 'expected_lavt_wide.npz').write_bytes(b'PK\3\4x'), CheckpointError, 'not a whole .npz'),
-        (lambda at: (at / 'expected_lavt_wide.npz').unlink(), CheckpointError, 'expected_lavt_wide'),
+        (lambda at: (at / 'expected_lavt_wide.npz').unlink(), FileNotFoundError, 'expected_lavt_wide'),
+        (
+            lambda at: np.savez(at / 'expected_lavt_wide.npz', logits=['a']),
+            CheckpointError,
+            'logits holds 1 numbers of <U1',
+        ),
+        (lambda at: rewrite_case(at, height='80'), CheckpointError, "'lavt_wide': height is '80', expected a whole"),
+        (
+            lambda at: rewrite_case(at, valid_tokens=[3, 4]),
+            CheckpointError,
+            r'valid_tokens is \[3, 4\], expected a number',
+        ),
+        (lambda at: rewrite_case(at, manifest=None), CheckpointError, 'manifest is None, expected the name of a file'),
+        (
+            lambda at: rewrite(at / 'manifest_lavt_small.json', **{'backbone.norm0.bias': 'x'}),
+            CheckpointError,
+            r"manifest_lavt_small\.json: backbone\.norm0\.bias is 'x', expected a shape",
+        ),
     ],
 )
 def test_damaged_folder(folder, damage, error, message):
@@ -119,11 +142,25 @@ def test_damaged_folder(folder, damage, error, message):
 
 @pytest.mark.parametrize(
     ('sizes', 'message'),
-    [({'depth': 3}, 'depth is not among our sizes'), ({'num_queries': 2}, 'num_queries over 1 is not among our sizes')],
+    [
+        ({'depth': 3}, 'depth is not among our sizes, which are embed_dims'),
+        ({'num_classes': 3}, 'num_classes is 3, lavt has 2'),
+        ({'depths': [2, 2]}, r'depths is \[2, 2\], expected four whole numbers over 0'),
+        ({'window_size': '7'}, "window_size is '7', expected a whole number over 0"),
+        ({'num_heads': [3, 2, 4, 8]}, 'no network can be built at its sizes'),
+        ({'bert': {'hidden_size': 32, 'num_attention_heads': 5}}, 'no network can be built at its sizes'),
+    ],
 )
 def test_sizes_that_our_networks_do_not_have(folder, sizes, message, published):
     rewrite(folder / 'arch_lavt_small.json', **sizes)
     with pytest.raises(CheckpointError, match=message):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+@pytest.mark.parametrize(('field', 'value', 'most'), [('vocab_size', 5000, 200), ('tokens', 600, 512)])
+def test_more_words_than_the_network_has(folder, field, value, most, published):
+    rewrite_case(folder, **{field: value})
+    with pytest.raises(CheckpointError, match=f'{field} is {value}, the network takes {most}'):
         compare(load_cases(folder)[0], published('lavt'))
 
 

@@ -10,7 +10,15 @@ from mmengine.registry import init_default_scope
 
 from mmmagnet.registry import MODELS
 from mmmagnet.utils.checkpoint import CheckpointError
-from mmmagnet.utils.official import architecture, convert, model_config, read_release, released_name, unused_entries
+from mmmagnet.utils.official import (
+    architecture,
+    convert,
+    model_config,
+    read_release,
+    released_name,
+    unlike,
+    unused_entries,
+)
 
 DATA = Path(__file__).parents[2] / 'data' / 'official_parity'
 MANIFESTS = {'magnet': 'manifest_small.json', 'lavt': 'manifest_lavt_small.json'}
@@ -216,6 +224,77 @@ def test_missing_misshapen_and_damaged_entries(kind, name, released, wanted_of):
         assert architecture(changed, kind) == architecture(entries, kind)  # one damaged entry does not change sizes
         with pytest.raises(CheckpointError, match=message):
             convert(changed, kind, wanted, 'file.pth')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name'),
+    [
+        ('magnet', 'image_model.layers.0.blocks.2.norm1.weight'),
+        ('magnet', 'image_model.layers.0.blocks.200000.norm1.weight'),
+        ('magnet', 'image_model.layers.4.blocks.0.norm1.weight'),
+        ('magnet', 'language_model.encoder.layer.4.output.dense.bias'),
+        ('magnet', 'image_model.norm9.weight'),
+        ('magnet', 'lang_proj.scale'),
+        ('lavt', 'odd.attn_mask'),
+        ('lavt', 'backbone.norm4.bias'),
+    ],
+)
+def test_an_entry_too_many_is_no_layer(kind, name, released, wanted_of):
+    """It is named itself, and does not turn the network into a larger one that lacks the rest."""
+    entries = released(kind)['model'] | {name: torch.zeros(2)}
+    with pytest.raises(CheckpointError, match=f'has 1 entries that {kind} lacks, the first is {name}'):
+        convert(entries, kind, wanted_of(kind, entries))
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (torch.zeros(0), r'x of shape \(0,\) has no numbers in the file'),
+        (torch.zeros(1).expand(1 << 40), r'x of shape \(1099511627776,\) has no numbers in the file'),
+        (torch.zeros(2).to_sparse(), 'x is not a plain tensor of numbers but torch.sparse_coo'),
+        (torch.zeros(2, device='meta'), 'on meta'),
+        (torch.zeros(2, dtype=torch.complex64), 'torch.complex64'),
+        (torch.zeros(2).to(torch.float8_e4m3fn), 'torch.float8_e4m3fn'),
+    ],
+)
+def test_entries_without_plain_numbers(value, message, tmp_path):
+    torch.save({'model': {'image_model.x': value}}, tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=message):
+        read_release(tmp_path / 'bad.pth')
+
+
+@pytest.mark.parametrize('steps', [torch.zeros(3), torch.tensor(2.5), torch.tensor(-1)])
+def test_counts_of_steps(steps, released, wanted_of):
+    entries = released('lavt')['model']
+    name = 'classifier.bn1_4.num_batches_tracked'
+    wanted = wanted_of('lavt', entries)
+    assert (
+        convert(entries | {name: torch.tensor(7)}, 'lavt', wanted)['decode_head.scales.0.0.bn.num_batches_tracked'] == 7
+    )
+    with pytest.raises(CheckpointError, match=f'{name} is no number of steps'):
+        convert(entries | {name: steps}, 'lavt', wanted)
+
+
+def test_flipped_bytes(released, tmp_path):
+    """torch.load takes them: only the archive's checksums know."""
+    path = tmp_path / 'bad.pth'
+    torch.save(released('lavt'), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='has a wrong checksum: the file is damaged'):
+        read_release(path)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_sizes_unlike_the_published(kind, published):
+    init_default_scope('mmseg')
+    with torch.device('meta'):
+        whole = MODELS.build(published(kind)).state_dict()
+    entries = {released_name(name, kind): value for name, value in whole.items()}
+    assert unlike(published(kind), architecture(entries, kind), kind) == []
+    cut = {name: value for name, value in entries.items() if '.encoder.layer.11.' not in name}
+    assert unlike(published(kind), architecture(cut, kind), kind) == ['num_hidden_layers 11 instead of 12']
 
 
 @pytest.mark.parametrize('kind', KINDS)
