@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
 from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +104,7 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
             raise DataError(f'{path}: is given twice: give each file once')
     for path in paths:
         try:
-            with parquet.ParquetFile(path) as file:
-                texts = _check_declared(file.metadata, path)
+            texts = _check_declared(path)
             with parquet.ParquetFile(path, read_dictionary=texts) as file:  # what repeats is in memory once, too
                 columns = [name for name in file.schema_arrow.names if name in WANTED]
                 number = 0
@@ -113,27 +115,60 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
         except DataError:
             raise
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
-            line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f'{path}: not a whole parquet file ({line}): download it again') from error
+            raise DataError(f'{path}: not a whole parquet file ({_first_line(error)}): download it again') from error
 
 
-def _check_declared(metadata: Any, path: Path) -> list[str]:
+def _check_declared(path: Path) -> list[str]:
     """The columns of text that are read; raises DataError if the file says that it holds more than the limits."""
+    # a process of its own: pyarrow's view of a damaged column's metadata may abort the process
+    ways = multiprocessing.get_all_start_methods()
+    context: Any = multiprocessing.get_context('fork' if 'fork' in ways else 'spawn')
+    answer, question = context.Pipe(duplex=False)
+    child = context.Process(target=_declare, args=(path, question), daemon=True)
+    child.start()
+    question.close()
+    try:
+        columns = json.loads(answer.recv_bytes())
+    except EOFError:
+        columns = 'its metadata is damaged'
+    finally:
+        answer.close()
+        child.join()
+    if isinstance(columns, str):
+        raise DataError(f'{path}: not a whole parquet file ({columns}): download it again')
     texts = set()
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.num_columns):
-            column = metadata.row_group(group).column(number)
-            name = column.path_in_schema
-            if name.split('.')[0] not in WANTED:
-                continue
-            if column.num_values > MAX_VALUES or column.total_uncompressed_size > MAX_BYTES:
-                raise DataError(
-                    f'{path}: column {name} has {column.num_values} values in {column.total_uncompressed_size} bytes, '
-                    f'more than {MAX_VALUES} in {MAX_BYTES}: give a file of refs'
-                )
-            if column.physical_type == 'BYTE_ARRAY':
-                texts.add(name)
+    for name, kind, values, size in columns:
+        if values > MAX_VALUES or size > MAX_BYTES:
+            raise DataError(
+                f'{path}: column {name} has {values} values in {size} bytes, '
+                f'more than {MAX_VALUES} in {MAX_BYTES}: give a file of refs'
+            )
+        if kind == 'BYTE_ARRAY':
+            texts.add(name)
     return sorted(texts)
+
+
+def _declare(path: Path, answer: Connection) -> None:
+    """Send the name, type, number of values and bytes of every column that is read, or what is wrong, as JSON."""
+    from pyarrow import parquet
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where the last words of an aborted process go
+    try:
+        with parquet.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+        found: Any = [
+            (column.path_in_schema, column.physical_type, column.num_values, column.total_uncompressed_size)
+            for column in columns
+            if column.path_in_schema.split('.')[0] in WANTED
+        ]
+    except Exception as error:  # pyarrow raises its own kinds, and the usual ones
+        found = _first_line(error)
+    answer.send_bytes(json.dumps(found).encode())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _picture(record: dict[str, Any], images: Path, where: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -254,6 +255,14 @@ def test_damaged_parquet(tmp_path, change, message):
         convert_parquet([file], tmp_path / 'out', tmp_path)
     assert 'x.parquet' in str(caught.value)
     assert not (tmp_path / 'out').exists()
+
+
+def test_parquet_file_that_aborts_its_reader(tmp_path, monkeypatch):
+    """As pyarrow does on some damaged metadata: only the process that looks at it dies."""
+    file = write_parquet(tmp_path / 'x.parquet', parquet_rows(text=True))
+    monkeypatch.setattr('mmmagnet.datasets.parquet._declare', lambda *_: os._exit(6))
+    with pytest.raises(DataError, match=r'x\.parquet: not a whole parquet file \(its metadata is damaged\)'):
+        convert_parquet([file], tmp_path / 'out', tmp_path)
 
 
 def test_parquet_files_that_cannot_be_read(tmp_path, monkeypatch):
