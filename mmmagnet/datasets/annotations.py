@@ -103,7 +103,7 @@ def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instanc
             if image['id'] in image_ids
         }
         annotations = {
-            ann['id']: Annotation(ann['segmentation'], ann.get('category_id'), bool(ann.get('iscrowd')))
+            ann['id']: Annotation(ann['segmentation'], _category(ann), bool(ann.get('iscrowd')))
             for ann in content['annotations']
             if ann and ann['id'] in ann_ids
         }
@@ -117,6 +117,14 @@ def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instanc
             what = f'annotation {unknown[0]}' if unknown else f'image {ref["image_id"]}'
             raise DataError(f'{path}: has no {what}, which ref {ref["ref_id"]} names; convert the set again')
     return Instances(images, annotations, objects)
+
+
+def _category(ann: dict) -> int | None:
+    """Number of an annotation's category; raises TypeError if it is none."""
+    category_id = ann.get('category_id')
+    if category_id is not None and not isinstance(category_id, int):
+        raise TypeError(f'category_id is {category_id!r:.60}')
+    return category_id
 
 
 def count_distractors(ref: dict, instances: Instances) -> int | None:

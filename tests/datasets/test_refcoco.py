@@ -229,6 +229,14 @@ def test_what_other_annotations_lack_does_not_matter(content, write, tmp_path):
     assert [item['ref_id'] for item in dataset] == [0, 1, 2]
 
 
+@pytest.mark.parametrize('category_id', [{}, [1], 'dog', 1.5])
+@pytest.mark.parametrize('crowd', [0, 1])
+def test_category_that_is_no_number(category_id, crowd, content, write, tmp_path):
+    content['annotations'][0].update(category_id=category_id, iscrowd=crowd)
+    with pytest.raises(DataError, match=r'instances\.json: not COCO instances'):
+        RefCOCODataset(data_root=write(content, tmp_path / 'set'), split='train')
+
+
 def test_broken_files(prepared):
     def load(split='train'):
         return RefCOCODataset(data_root=prepared, split=split)
