@@ -12,7 +12,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmmagnet.models.aux_heads import AuxiliaryHeads
+
+from .activation_memory import activation_bytes
+
+Parts = dict[str, tuple[Any, tuple[str, ...]]]  # name -> an object and its methods
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 _SIDE = 2048  # of the matrices of the reference product
 
@@ -45,7 +50,12 @@ class Benchmark:
         matmul_gflops_per_s: Rate of the reference product.
         ratio_to_limit: ``seconds * matmul_gflops_per_s / gflops``, repetition by repetition.
         peak_memory_mb: On a GPU of its allocator since the start of the repetitions, on a CPU of the whole process.
-        parts: Part of the network -> seconds, from repetitions of their own. Parts inside others are named after them.
+        activation_mb: Of a training step: what both passes need at their peak on top of weights, gradients
+            and the optimizer's state (`activation_bytes`); None of a prediction.
+        auxiliary_share: Of a training step: share of the time that goes when the auxiliary heads do, their part of the
+            towers, the backward pass and the optimizer included; None of a prediction.
+        parts: Part of the network -> seconds, from repetitions of their own, forward only but for ``backward`` and
+            ``optimizer``. Parts inside others are named after them; a compiled network's towers are one.
     """
 
     mode: str
@@ -60,6 +70,8 @@ class Benchmark:
     matmul_gflops_per_s: float
     ratio_to_limit: float
     peak_memory_mb: float
+    activation_mb: float | None
+    auxiliary_share: float | None
     parts: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,10 +103,10 @@ def benchmark(
     """
     dtype = PRECISIONS[precision]
     inputs, samples = make_batch(model, batch, size, tokens, device)
-    step = _training_step(model, optimizer, inputs, samples) if optimizer else _prediction(model, inputs, samples)
+    step = TrainingStep(model, optimizer, inputs, samples) if optimizer else _prediction(model, inputs, samples)
 
     def run() -> None:
-        with torch.autocast(device, dtype) if dtype != torch.float32 else nullcontext():
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             step()
         _wait(device)
 
@@ -114,6 +126,13 @@ def benchmark(
         rates.append((before + _product_rate(matrices, device)) / 2)
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     peak = torch.cuda.max_memory_allocated() if device == 'cuda' else resident
+    activations = shares = None
+    own: Parts = {}
+    if isinstance(step, TrainingStep):
+        own = {'backward': (step, ('backward',)), 'optimizer': (step.optimizer, ('step',))}
+        shares = auxiliary_share(model, run, max(3, repetitions // 2))
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            activations = activation_bytes(model, step.forward_backward, device) / 2**20
     return Benchmark(
         mode='train' if optimizer else 'predict',
         precision=precision,
@@ -127,7 +146,9 @@ def benchmark(
         matmul_gflops_per_s=statistics.median(rates),
         ratio_to_limit=statistics.median(s * rate / gflops for s, rate in zip(seconds, rates, strict=True)),
         peak_memory_mb=peak / 2**20,
-        parts=time_parts(model, run, max(3, repetitions // 3), device),
+        activation_mb=activations,
+        auxiliary_share=shares,
+        parts=time_parts(model, run, max(3, repetitions // 3), device, own),
     )
 
 
@@ -155,20 +176,50 @@ def count_gflops(run: Callable[[], None]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def time_parts(model: Any, run: Callable[[], None], repetitions: int, device: str) -> dict[str, float]:
-    """Median seconds that each part of a `ReferringSegmentor` takes in a call of `run`, forward only."""
+def auxiliary_share(model: Any, run: Callable[[], None], repetitions: int) -> float:
+    """Median share of the time of a training step that its auxiliary heads take, by leaving them out of every other."""
+    heads, without = model.auxiliary_head, AuxiliaryHeads(None)
+    shares = []
+    for _ in range(repetitions):
+        seconds = []
+        for model.auxiliary_head in (heads, without):
+            began = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - began)
+        shares.append(1 - seconds[1] / seconds[0])
+    model.auxiliary_head = heads
+    return statistics.median(shares)
+
+
+def time_parts(
+    model: Any, run: Callable[[], None], repetitions: int, device: str, own: Parts | None = None
+) -> dict[str, float]:
+    """Median seconds that each part of a `ReferringSegmentor` takes in a call of `run`.
+
+    Args:
+        model: The network.
+        run: A prediction or a training step.
+        repetitions: Number of them.
+        device: ``cpu`` or ``cuda``.
+        own: More parts.
+    """
     head = model.decode_head
-    parts: dict[str, tuple[Any, tuple[str, ...]]] = {
+    parts: Parts = {
         'image tower': (model.backbone, ('stem', 'stage', 'downsample')),
         'text tower': (model.text_encoder, ('stem', 'stage')),
         'bridges': (model.neck, ('bridge',)),
-        'decode head': (head, ('forward',)),
     }
+    if 'extract_feat' in vars(model):  # compiled: nothing inside of it can be timed
+        parts = {'towers and bridges': (model, ('extract_feat',))}
+    parts['decode head'] = (head, ('forward',))
     for name in ('pixel_decoder', 'query_decoder'):
         if hasattr(head, name):
             parts[f'decode head: {name.replace("_", " ")}'] = (getattr(head, name), ('forward',))
     for index, auxiliary in enumerate(model.auxiliary_head):
         parts[f'{type(auxiliary).__name__} {index}'] = (auxiliary, ('loss',))
+    if hasattr(head, 'loss_by_feat'):
+        parts['decode head: loss'] = (head, ('loss_by_feat',))
+    parts.update(own or {})
     spent: dict[str, list[float]] = defaultdict(list)
     for _ in range(repetitions):
         totals: dict[str, float] = dict.fromkeys(parts, 0.0)
@@ -183,7 +234,7 @@ def time_parts(model: Any, run: Callable[[], None], repetitions: int, device: st
 
 
 @contextmanager
-def _timed(parts: dict[str, tuple[Any, tuple[str, ...]]], totals: dict[str, float], device: str) -> Iterator[None]:
+def _timed(parts: Parts, totals: dict[str, float], device: str) -> Iterator[None]:
     """Add the time of calls of the parts' methods to `totals`."""
 
     def timed(name: str, method: Callable) -> Callable:
@@ -197,15 +248,18 @@ def _timed(parts: dict[str, tuple[Any, tuple[str, ...]]], totals: dict[str, floa
 
         return call
 
-    for name, (part, methods) in parts.items():
-        for method in methods:
-            setattr(part, method, timed(name, getattr(part, method)))
+    calls = [(name, part, method) for name, (part, methods) in parts.items() for method in methods]
+    before = [vars(part).get(method) for _, part, method in calls]
+    for name, part, method in calls:
+        setattr(part, method, timed(name, getattr(part, method)))
     try:
         yield
     finally:
-        for part, methods in parts.values():
-            for method in methods:
+        for (_, part, method), own in zip(calls, before, strict=True):
+            if own is None:
                 delattr(part, method)  # the class has it
+            else:
+                setattr(part, method, own)
 
 
 def _prediction(model: Any, inputs: Tensor, samples: list[SegDataSample]) -> Callable[[], None]:
@@ -218,19 +272,32 @@ def _prediction(model: Any, inputs: Tensor, samples: list[SegDataSample]) -> Cal
     return step
 
 
-def _training_step(
-    model: Any, optimizer: torch.optim.Optimizer, inputs: Tensor, samples: list[SegDataSample]
-) -> Callable[[], None]:
-    model.train()
+class TrainingStep:
+    """A training step of a `ReferringSegmentor` on one batch, over and over."""
 
-    def step() -> None:
-        optimizer.zero_grad()
-        losses = model.loss(inputs, samples)
-        with torch.autocast(inputs.device.type, enabled=False):
-            sum(value for name, value in losses.items() if 'loss' in name).backward()
-        optimizer.step()
+    def __init__(
+        self, model: Any, optimizer: torch.optim.Optimizer, inputs: Tensor, samples: list[SegDataSample]
+    ) -> None:
+        self.model = model.train()
+        self.optimizer = optimizer
+        self.inputs = inputs
+        self.samples = samples
 
-    return step
+    def __call__(self) -> None:
+        """Both passes and the optimizer."""
+        self.optimizer.zero_grad()
+        self.forward_backward()
+        self.optimizer.step()
+
+    def forward_backward(self) -> None:
+        """Both passes."""
+        losses = self.model.loss(self.inputs, self.samples)
+        self.backward(sum(value for name, value in losses.items() if 'loss' in name))
+
+    def backward(self, loss: Any) -> None:
+        """The backward pass, in which each operation has the type of its forward pass."""
+        with torch.autocast(self.inputs.device.type, enabled=False):
+            loss.backward()
 
 
 def _product_rate(matrices: list[Tensor], device: str) -> float:

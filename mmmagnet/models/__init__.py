@@ -1,10 +1,11 @@
 """The network's parts, each registered and usable alone."""
 
 from . import aux_heads, backbones, decode_heads, losses, necks, segmentors, text_encoders
-from .data_preprocessor import MultiSizePreProcessor
+from .data_preprocessor import MultiSizePreProcessor, ReferringPreProcessor
 
 __all__ = [
     'MultiSizePreProcessor',
+    'ReferringPreProcessor',
     'aux_heads',
     'backbones',
     'decode_heads',

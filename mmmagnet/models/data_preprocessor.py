@@ -1,4 +1,4 @@
-"""Batches of several sizes."""
+"""Batches: sentences no longer than the longest of them, and pictures of several sizes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from mmseg.models import SegDataPreProcessor
@@ -14,8 +15,61 @@ from mmmagnet.registry import MODELS
 
 
 @MODELS.register_module()
-class MultiSizePreProcessor(SegDataPreProcessor):
-    """mmseg's preprocessor that squashes each training batch to a square of a size drawn for it.
+class ReferringPreProcessor(SegDataPreProcessor):
+    """mmseg's preprocessor that cuts a batch's words behind the longest sentence: pads cost time and change nothing.
+
+    The length is read before the batch goes to the device, which nobody has to wait for then.
+
+    Args:
+        mean: Of R, G and B.
+        std: Of R, G and B.
+        bgr_to_rgb: Pictures come as BGR.
+        size_divisor: Pad sides to multiples of it.
+        trim_words: Cut. A network compiled by `torch.compile` is compiled again for a new length, so set it to False
+            there. `ReferringSegmentor` does so where its neck reads pads (``compat``).
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        bgr_to_rgb: bool = False,
+        size_divisor: int = 1,
+        trim_words: bool = True,
+    ) -> None:
+        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, size_divisor=size_divisor)
+        self.trim_words = trim_words
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Normalise and stack as mmseg does; then cut.
+
+        Args:
+            data: ``inputs``, B images (3, H, W), and ``data_samples`` with `input_ids` and `word_mask` (L,).
+            training: As of mmseg's.
+
+        Returns:
+            ``inputs`` (B, 3, H, W) and ``data_samples`` with `input_ids` and `word_mask` of one length, L or less.
+        """
+        length = _longest(data.get('data_samples')) if self.trim_words else None
+        data = super().forward(data, training)
+        if length is not None:
+            for sample in data['data_samples']:  # copies of what was given
+                sample.set_data({'input_ids': sample.input_ids[:length], 'word_mask': sample.word_mask[:length]})
+        return data
+
+
+def _longest(samples: Sequence[Any] | None) -> int | None:
+    """Words up to the last real one of all sentences; None where that is not known without waiting for a device."""
+    masks = [sample.get('word_mask') for sample in samples or []]
+    if not masks or any(mask is None or not mask.is_cpu or mask.shape != masks[0].shape for mask in masks):
+        return None
+    real = torch.stack(masks).any(0).nonzero()
+    return int(real[-1]) + 1 if len(real) else None
+
+
+@MODELS.register_module()
+class MultiSizePreProcessor(ReferringPreProcessor):
+    """`ReferringPreProcessor` that squashes each training batch to a square of a size drawn for it.
 
     One size serves a batch, and all processes: it is drawn by seed and iteration alone, also after an interruption.
     Let the pipeline squash to the largest size: batches are only made smaller then. Nothing is changed at test time.
@@ -27,6 +81,7 @@ class MultiSizePreProcessor(SegDataPreProcessor):
         std: Of R, G and B.
         bgr_to_rgb: Pictures come as BGR.
         size_divisor: Pad sides to multiples of it, before anything is squashed.
+        trim_words: See `ReferringPreProcessor`.
     """
 
     def __init__(
@@ -37,8 +92,9 @@ class MultiSizePreProcessor(SegDataPreProcessor):
         std: Sequence[float] | None = None,
         bgr_to_rgb: bool = False,
         size_divisor: int = 1,
+        trim_words: bool = True,
     ) -> None:
-        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, size_divisor=size_divisor)
+        super().__init__(mean, std, bgr_to_rgb, size_divisor, trim_words)
         if not sizes or min(sizes) < 1:
             raise ValueError(f'MultiSizePreProcessor: sizes={sizes!r} are not sides in pixels')
         self.sizes = tuple(sizes)

@@ -32,8 +32,8 @@ def checkpoint_config(path: str | Path) -> Config:
 
 
 def inference_model(model: dict[str, Any]) -> dict[str, Any]:
-    """A model config without what only training reads: auxiliary heads, pretrained files, initialisation."""
-    kept = {name: value for name, value in model.items() if name != 'auxiliary_head'}
+    """A model config without what only training reads: auxiliary heads, compiling, pretrained files, initialisation."""
+    kept = {name: value for name, value in model.items() if name not in ('auxiliary_head', 'compile')}
     return _without_initialisation(kept)
 
 

@@ -1,4 +1,4 @@
-"""Batches of several sizes: which, and that picture and mask stay together."""
+"""Words behind the longest sentence change nothing; batches of several sizes: picture and mask stay together."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from PIL import Image
 
-from mmmagnet.models import MultiSizePreProcessor
+from mmmagnet.models import MultiSizePreProcessor, ReferringPreProcessor
 from mmmagnet.registry import MODELS
 
 SIZES = (32, 48, 64)
@@ -85,3 +85,65 @@ def test_a_network_trains_at_every_size(at, tiny_config, tiny_batch):
         assert data['inputs'].shape[-1] == size
         losses = network.loss(**data)
         assert all(torch.isfinite(value).all() for value in losses.values())
+
+
+def through(preprocessor, tiny_batch, training):
+    inputs, samples = tiny_batch(length=20)  # 5 and 6 of them real
+    given = {'inputs': list(inputs), 'data_samples': samples}
+    data = preprocessor(given, training=training)
+    assert all(len(sample.input_ids) == 20 for sample in given['data_samples'])  # the dataset's own are left alone
+    return data
+
+
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('kind', ['ReferringPreProcessor', 'MultiSizePreProcessor'])
+@pytest.mark.parametrize(('trim_words', 'length'), [(True, 6), (False, 20)])
+def test_length_of_words(trim_words, length, kind, training, at, tiny_batch):
+    at(0)
+    sizes = dict(sizes=(64,)) if kind == 'MultiSizePreProcessor' else {}
+    preprocessor = MODELS.build(dict(type=kind, trim_words=trim_words, **sizes))
+    data = through(preprocessor, tiny_batch, training)
+    for sample, whole in zip(data['data_samples'], tiny_batch(length=20)[1], strict=True):
+        assert sample.input_ids.equal(whole.input_ids[:length])
+        assert sample.word_mask.equal(whole.word_mask[:length])
+        assert sample.gt_sem_seg.data.equal(whole.gt_sem_seg.data)
+
+
+@pytest.mark.parametrize('samples', ['without words', 'one without', 'no real words', 'none'])
+def test_nothing_to_go_by(samples, tiny_batch):
+    inputs, given = tiny_batch(length=20)
+    for sample in given[: {'without words': 2, 'one without': 1}.get(samples, 0)]:
+        del sample.word_mask
+    if samples == 'no real words':
+        for sample in given:
+            sample.word_mask.zero_()
+    data = {'inputs': list(inputs), 'data_samples': None if samples == 'none' else given}
+    found = ReferringPreProcessor()(data)['data_samples']
+    assert found is None or all(len(sample.input_ids) == 20 for sample in found)
+
+
+@pytest.mark.parametrize('mode', ['joint', 'separate'])
+def test_trimmed_words_change_no_loss_and_no_mask(mode, tiny_config, tiny_batch):
+    tiny_config['auxiliary_head'][0].update(mask_ratio=1.0, keep_ratio=0.0, forward_mode=mode)  # whatever is drawn
+    losses, masks = [], []
+    for trim_words in (True, False):
+        torch.manual_seed(0)
+        model = MODELS.build(
+            {**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor', trim_words=trim_words)}
+        )
+        for bridge in model.neck.bridges:  # open the text gates, which start shut
+            torch.nn.init.normal_(bridge.text_gate.outer.weight)
+        losses.append(model.train().loss(**through(model.data_preprocessor, tiny_batch, True)))
+        with torch.no_grad():
+            data = through(model.data_preprocessor, tiny_batch, False)
+            masks.append(model.eval().encode_decode(data['inputs'], data['data_samples']))
+    for name, expected in losses[1].items():
+        torch.testing.assert_close(losses[0][name], expected, rtol=1e-4, atol=1e-4, msg=name)
+    torch.testing.assert_close(masks[0], masks[1], rtol=1e-4, atol=1e-4 * masks[1].abs().max().item())
+
+
+def test_a_neck_that_reads_pads_is_given_them(tiny_config, tiny_batch):
+    tiny_config['neck']['compat'] = True
+    model = MODELS.build({**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor')})
+    data = through(model.data_preprocessor, tiny_batch, True)
+    assert all(len(sample.input_ids) == 20 for sample in data['data_samples'])

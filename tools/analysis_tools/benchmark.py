@@ -36,6 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
     import torch
+    from mmengine.logging import MMLogger
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
 
@@ -55,7 +56,11 @@ def measure(args: argparse.Namespace) -> int:
     training = args.mode == 'train'
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    model = MODELS.build(config.model.to_dict() if training else inference_model(config.model.to_dict())).to(device)
+    network = config.model.to_dict()
+    if not training:
+        network = {**inference_model(network), 'compile': network.get('compile')}
+    model = MODELS.build(network).to(device)
+    MMLogger.get_instance('benchmark', log_level='WARNING')  # the settings of each of hundreds of weights are logged
     optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer if training else None
     result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat)
     print(f'{args.config}, {args.mode}, {args.precision} on {device}')
@@ -65,6 +70,9 @@ def measure(args: argparse.Namespace) -> int:
     print(f'  matrix product       {result.matmul_gflops_per_s:.1f} GFLOP/s')
     print(f'  ratio to its limit   {result.ratio_to_limit:.2f}')
     print(f'  peak memory          {result.peak_memory_mb:.0f} MB')
+    if result.activation_mb is not None and result.auxiliary_share is not None:
+        print(f'  of it activations    {result.activation_mb:.0f} MB')
+        print(f'  auxiliary heads      {100 * result.auxiliary_share:.1f} % of the step')
     for name, seconds in result.parts.items():
         print(f'  {name:<30} {seconds:.3f} s  {100 * seconds / result.parts["all"]:5.1f} %')
     if args.json:

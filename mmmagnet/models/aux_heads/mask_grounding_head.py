@@ -167,6 +167,7 @@ def mask_centre(masks: Tensor) -> Tensor:
     inside = (masks[:, 0] == 1).float()
     height, width = inside.shape[1:]
     pixels = inside.sum((1, 2)).clamp(min=1)
-    x = inside.sum(1) @ torch.arange(width, device=masks.device, dtype=torch.float32) / pixels / width
-    y = inside.sum(2) @ torch.arange(height, device=masks.device, dtype=torch.float32) / pixels / height
+    # sums of products instead of matrix products, which autocast would take out of fp32
+    x = (inside.sum(1) * torch.arange(width, device=masks.device)).sum(1) / pixels / width
+    y = (inside.sum(2) * torch.arange(height, device=masks.device)).sum(1) / pixels / height
     return torch.stack([x, y], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
-from ..layers import SwinBlock
+from ..layers import SwinBlock, checkpointed
 from .swin_checkpoint import load_swin_checkpoint
 
 
@@ -64,6 +65,7 @@ class StagedSwin(BaseModule):
         pretrained: File of ImageNet weights, in the layout of the Swin authors or of mmseg. Read by `init_weights`
             only (MMEngine calls it when a training starts), so the model builds without the file.
         partial: Accept a `pretrained` file that leaves weights of the tower untouched. By default that is an error.
+        with_cp: Activation checkpointing of its blocks: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
     """
 
@@ -79,16 +81,18 @@ class StagedSwin(BaseModule):
         in_channels: int = 3,
         pretrained: str | None = None,
         partial: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.pretrained = pretrained
         self.partial = partial
+        self.with_cp = with_cp
         self.out_channels = tuple(embed_dims * 2**stage for stage in range(len(depths)))
         self.num_stages = len(depths)
         rates = np.linspace(0, drop_path_rate, sum(depths)).tolist()
         self.patch_embed = PatchEmbedding(in_channels, embed_dims, patch_size)
-        self.stages = nn.ModuleList()
+        self.stages: Any = nn.ModuleList()
         for stage, (width, depth, heads) in enumerate(zip(self.out_channels, depths, num_heads, strict=True)):
             first = sum(depths[:stage])
             self.stages.append(
@@ -123,7 +127,9 @@ class StagedSwin(BaseModule):
 
     def stage(self, stage: int, image: Tensor) -> Tensor:
         """Run stage 0..3 on its map: (B, H_i, W_i, C_i) -> the same shape."""
-        return self.stages[stage](image)
+        for block in self.stages[stage]:
+            image = checkpointed(block, image, active=self.with_cp)
+        return image
 
     def downsample(self, stage: int, image: Tensor) -> Tensor:
         """Go on to the next stage's size and width; the last map stays as it is."""

@@ -86,11 +86,11 @@ class LAVTHead(BaseModule):
     def loss_by_feat(self, decoded: DecodedLogits, batch_data_samples: list) -> dict[str, Tensor]:
         """Loss of the logits, at the size of the ground truth."""
         labels = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples])
-        return self.loss_decode(self._resize(decoded.logits, labels.shape[2:]), labels)
+        return self.loss_decode(self._resize(decoded.logits.float(), labels.shape[2:]), labels)
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:
         """Logits (B, 2, H, W) at the size of the network's input (`img_shape`)."""
-        return self._resize(self.forward(inputs).logits, input_size(batch_img_metas))
+        return self._resize(self.forward(inputs).logits.float(), input_size(batch_img_metas))
 
     def _resize(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=self.align_corners)

@@ -55,6 +55,7 @@ class MagNetHead(BaseModule):
         no_target: Whether expressions may have no target.
         target_threshold: With `no_target`: the mask is empty where the probability of a target is below.
         exists_weight: With `no_target`: weight of the cross-entropy of the class logits [R].
+        with_cp: Activation checkpointing of its deformable layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
     """
 
@@ -78,12 +79,20 @@ class MagNetHead(BaseModule):
         no_target: bool = False,
         target_threshold: float = 0.5,
         exists_weight: float = 1.0,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         self.feat_channels = feat_channels
         self.pixel_decoder = PixelDecoder(
-            in_channels, feat_channels, pixel_decoder_layers, num_heads, num_points, pixel_decoder_ffn, num_groups
+            in_channels,
+            feat_channels,
+            pixel_decoder_layers,
+            num_heads,
+            num_points,
+            pixel_decoder_ffn,
+            num_groups,
+            with_cp,
         )
         self.query_decoder = QueryDecoder(
             feat_channels, 1, decoder_layers, num_heads, decoder_ffn, num_classes=self.num_classes
@@ -106,7 +115,7 @@ class MagNetHead(BaseModule):
         """Loss of every prediction, at the size of the ground truth."""
         labels = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples])
         logits = torch.cat([prediction.masks for prediction in decoded.predictions], dim=1)
-        logits = F.interpolate(logits, labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        logits = F.interpolate(logits.float(), labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
         losses = self.loss_decode(logits, labels)
         classes = torch.cat([prediction.classes for prediction in decoded.predictions], dim=1).float()
         if not self.no_target:
@@ -128,7 +137,7 @@ class MagNetHead(BaseModule):
 
     def predict_by_feat(self, decoded: DecodedMasks, batch_img_metas: list[dict]) -> Tensor:
         """`predict` of what `forward` returned; all background where there is no target."""
-        masks = decoded.predictions[-1].masks
+        masks = decoded.predictions[-1].masks.float()
         if self.no_target:
             absent = self.target_scores(decoded) < self.target_threshold
             masks = masks.masked_fill(absent[:, None, None, None], -20.0)

@@ -1,5 +1,6 @@
 """Layers, one file each. They know tensors, not each other's users."""
 
+from .checkpointing import checkpointed
 from .deformable_attention import DeformableAttention
 from .pixel_attention import PixelAttention
 from .pixel_decoder import PixelDecoder
@@ -18,6 +19,7 @@ __all__ = [
     'TokenNorm',
     'WindowAttention',
     'WordAttention',
+    'checkpointed',
     'sine_positions_1d',
     'sine_positions_2d',
 ]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpointing import checkpointed
 from .deformable_attention import DeformableAttention, reference_points
 from .positions import sine_positions_2d
 
@@ -48,6 +49,7 @@ class PixelDecoder(nn.Module):
         num_points: Points per head and scale.
         ffn_width: Hidden width of their FFNs.
         num_groups: Groups of the GroupNorm after each projection.
+        with_cp: Activation checkpointing of its layers: they run again in the backward pass.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class PixelDecoder(nn.Module):
         num_points: int = 4,
         ffn_width: int = 1024,
         num_groups: int = 32,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         levels = len(in_channels)
         self.projections = nn.ModuleList()
         for channels in reversed(in_channels):
@@ -94,7 +98,7 @@ class PixelDecoder(nn.Module):
         )
         reference = reference_points(tuple(shapes), device)
         for layer in self.layers:
-            tokens = layer(tokens, positions, reference, shapes)
+            tokens = checkpointed(layer, tokens, positions, reference, shapes, active=self.with_cp)
         outputs = [
             level.transpose(1, 2).unflatten(2, shape)
             for level, shape in zip(tokens.split([h * w for h, w in shapes], dim=1), shapes, strict=True)

@@ -54,7 +54,11 @@ class CrossModalAlignmentLoss(nn.Module):
         Returns:
             A scalar.
         """
-        pixels, sentence = F.normalize(pixels.float(), dim=2), F.normalize(sentence.float(), dim=1)
+        with torch.autocast(pixels.device.type, enabled=False):  # it would take the products out of fp32
+            return self._compare(pixels.float(), sentence.float(), inside)
+
+    def _compare(self, pixels: Tensor, sentence: Tensor, inside: Tensor) -> Tensor:
+        pixels, sentence = F.normalize(pixels, dim=2), F.normalize(sentence, dim=1)
         mean_in, mean_out = _mean_where(pixels, inside), _mean_where(pixels, ~inside)
         drawn_in, valid_in = self._draw(pixels, inside)
         drawn_out, valid_out = self._draw(pixels, ~inside)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
-from ..layers import PixelAttention, WordAttention
+from ..layers import PixelAttention, WordAttention, checkpointed
 
 
 class ResidualGate(nn.Module):
@@ -137,6 +137,7 @@ class CrossModalAlignment(BaseModule):
         gate_activation: Of the image gate: ``'gelu'``, or ``'relu'`` as LAVT has it.
         compat: Reproduce the released evaluation's text side (see `PixelAttention` and `ResidualGate`). Only for exact
             parity with released checkpoints.
+        with_cp: Activation checkpointing of its bridges: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
     """
 
@@ -150,6 +151,7 @@ class CrossModalAlignment(BaseModule):
         norm: str = 'layer',
         gate_activation: str = 'gelu',
         compat: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -157,6 +159,8 @@ class CrossModalAlignment(BaseModule):
         if gate_activation not in activations:
             raise ValueError(f'gate_activation={gate_activation!r}: expected one of {sorted(activations)}')
         heads = [num_heads] * len(image_channels) if isinstance(num_heads, int) else list(num_heads)
+        self.with_cp = with_cp
+        self.compat = compat
         self.out_channels = tuple(image_channels)
         self.bridges = nn.ModuleList(
             Bridge(width, text_channels, count, pool_sizes, text_side, norm, activations[gate_activation](), compat)
@@ -176,4 +180,4 @@ class CrossModalAlignment(BaseModule):
             The decoder feature (B, C_i, H_i, W_i), the map that goes on to downsampling (B, H_i, W_i, C_i), and the
             words that go on to the next text stage (B, L, D).
         """
-        return self.bridges[stage](image, words, word_mask)
+        return checkpointed(self.bridges[stage], image, words, word_mask, active=self.with_cp)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -48,6 +49,8 @@ class ReferringSegmentor(BaseSegmentor):
         data_preprocessor: Normalises images and stacks the batch.
         train_cfg: Handed to mmseg heads.
         test_cfg: Handed to mmseg heads.
+        compile: Options of `torch.compile` for both towers and their bridges, such as ``dict(mode='max-autotune')`` or
+            ``{}``; None runs them as they are.
         init_cfg: As of every MMEngine module.
     """
 
@@ -61,6 +64,7 @@ class ReferringSegmentor(BaseSegmentor):
         data_preprocessor: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
+        compile: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -85,6 +89,12 @@ class ReferringSegmentor(BaseSegmentor):
         self.auxiliary_head: Any = AuxiliaryHeads(auxiliary_head, known)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
+        if getattr(self.neck, 'compat', False):  # the release's statistics are over pads, too
+            self.data_preprocessor.trim_words = False
+        if compile is not None:
+            # as a partial, so that a copy of the network runs with the copy's weights
+            towers = torch.compile(type(self).extract_feat, **compile)
+            self.extract_feat = partial(towers, self)  # type: ignore[method-assign]
 
     def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
         """Run both towers with their bridges.

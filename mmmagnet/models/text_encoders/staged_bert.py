@@ -14,6 +14,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
+from ..layers import checkpointed
 from .pretrained import cut_layers, fill_tower, read_weights
 
 # id of [MASK] in the published vocabularies of each kind
@@ -34,6 +35,7 @@ class StagedBert(BaseModule):
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
+        with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
 
     Raises:
@@ -48,6 +50,7 @@ class StagedBert(BaseModule):
         mask_token_id: int | None = None,
         pretrained: str | None = None,
         partial: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -83,6 +86,7 @@ class StagedBert(BaseModule):
         self._adds_mask = bert.config._attn_implementation == 'eager'
         self.pretrained = pretrained
         self.partial = partial
+        self.with_cp = with_cp
 
     def init_weights(self) -> None:
         """Load `pretrained`, where it is given.
@@ -116,7 +120,7 @@ class StagedBert(BaseModule):
         if self._adds_mask:
             attended = words.new_zeros(attended.shape).masked_fill(~attended, torch.finfo(words.dtype).min)
         for layer in self.layers[first : self.stage_ends[stage]]:
-            output = layer(words, attended)
+            output = checkpointed(layer, words, attended, active=self.with_cp)
             words = output if isinstance(output, torch.Tensor) else output[0]  # transformers 5 returns the tensor
         return words
 

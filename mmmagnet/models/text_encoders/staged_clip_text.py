@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
+from ..layers import checkpointed
 from .pretrained import cut_layers, fill_tower, read_weights
 
 
@@ -31,6 +33,7 @@ class StagedClipText(BaseModule):
         pretrained: Name or folder of pretrained weights of a CLIP model or of its text tower. Read by `init_weights`
             only, so the model builds without files and without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
+        with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
 
     Raises:
@@ -44,6 +47,7 @@ class StagedClipText(BaseModule):
         mask_token_id: int | None = None,
         pretrained: str | None = None,
         partial: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -72,6 +76,7 @@ class StagedClipText(BaseModule):
         self.mask_token_id = mask_token_id
         self.pretrained = pretrained
         self.partial = partial
+        self.with_cp = with_cp
 
     def init_weights(self) -> None:
         """Load `pretrained`, where it is given; an added [MASK] stays as it is.
@@ -110,6 +115,7 @@ class StagedClipText(BaseModule):
         before = torch.ones(length, length, dtype=torch.bool, device=words.device).tril()
         attended = before & word_mask[:, None, None, :].bool()
         for layer in self.layers[first:last]:
-            output = layer(words, attended, causal_attention_mask=None)  # the mask given is causal already
+            call = partial(layer, causal_attention_mask=None)  # the mask given is causal already
+            output = checkpointed(call, words, attended, active=self.with_cp)
             words = output if isinstance(output, torch.Tensor) else output[0]  # transformers 5 returns the tensor
         return self.final_layer_norm(words) if first < last == len(self.layers) else words

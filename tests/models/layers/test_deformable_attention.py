@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmmagnet.models.layers import DeformableAttention
+from mmmagnet.models.layers import deformable_attention as module
 from mmmagnet.models.layers.deformable_attention import (
     reference_points,
     run_compiled,
@@ -57,6 +58,13 @@ def arguments(low, high, queries=3, heads=2, points=2):
 def test_sampling(sample, low, high):
     given = arguments(low, high)
     torch.testing.assert_close(sample(*given), naive(*given))
+
+
+def test_blocks_of_queries(monkeypatch):
+    given = arguments(-0.6, 1.6, queries=5)
+    whole = sample_by_rows(*given)
+    monkeypatch.setattr(module, '_BLOCK', 2)
+    torch.testing.assert_close(sample_by_rows(*given), whole)
 
 
 @both_ways

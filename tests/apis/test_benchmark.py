@@ -1,0 +1,57 @@
+"""The benchmark of a network, on one that is tiny: what it counts, and that it leaves the network as it was."""
+
+import pytest
+import torch
+
+from mmmagnet.apis import benchmark as module
+from mmmagnet.apis.benchmark import benchmark
+from mmmagnet.registry import MODELS
+
+NETWORK = {'image tower', 'text tower', 'bridges', 'decode head', 'all'}
+DECODER = {'decode head: pixel decoder', 'decode head: query decoder'}
+TRAINING = {'decode head: loss', 'MaskGroundingHead 0', 'AlignmentHead 1', 'backward', 'optimizer'}
+
+
+@pytest.fixture(autouse=True)
+def _small_product(monkeypatch):
+    monkeypatch.setattr(module, '_SIDE', 64)
+
+
+@pytest.fixture
+def measure(tiny_config, monkeypatch):
+    monkeypatch.setattr(torch, 'compile', lambda function: function)
+
+    def run(train=False, precision='fp32', **changes):
+        torch.manual_seed(0)
+        model = MODELS.build({**tiny_config, **changes})
+        optimizer = torch.optim.AdamW(model.parameters()) if train else None
+        result = benchmark(model, optimizer, 1, (64, 64), 6, precision, 'cpu', 1)
+        assert not any(name in vars(part) for part in model.children() for name in ('stage', 'bridge', 'forward'))
+        return model, result
+
+    return run
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+def test_prediction(precision, measure):
+    _, result = measure(precision=precision)
+    assert result.mode == 'predict'
+    assert result.parts.keys() == NETWORK | DECODER
+    assert result.activation_mb is None and result.auxiliary_share is None
+    assert result.ratio_to_limit > 0
+    assert {'seconds', 'gflops', 'matmul_gflops_per_s', 'ratio_to_limit', 'peak_memory_mb'} <= result.as_dict().keys()
+
+
+def test_training(measure):
+    model, result = measure(train=True)
+    assert result.mode == 'train'
+    assert result.parts.keys() == NETWORK | DECODER | TRAINING
+    assert len(model.auxiliary_head) == 2
+    assert result.auxiliary_share < 1  # below zero where something else disturbed it
+    assert result.gflops > 2 * measure()[1].gflops
+
+
+def test_parts_of_a_compiled_network(measure):
+    model, result = measure(compile={})
+    assert result.parts.keys() == {'towers and bridges', 'decode head', 'all'} | DECODER
+    assert model.extract_feat.args == (model,)
