@@ -37,22 +37,27 @@ with_torchrun() {
   else
     where=(--nnodes "$nodes" --node-rank "${NODE_RANK:-0}" --master-addr "${MASTER_ADDR:-127.0.0.1}" --master-port "${PORT:-29500}")
   fi
-  exec "$(choose_python)" -m torch.distributed.run "${where[@]}" --nproc-per-node "$processes" "$@" --launcher pytorch
+  exec "$(choose_python)" "$tools/_torchrun.py" "${where[@]}" --nproc-per-node "$processes" "$@" --launcher pytorch
+}
+
+# Sets `tasks`: how many processes and GPUs Slurm is asked for.
+set_tasks() {
+  local gpus=${GPUS:-8}
+  if [ "${GPUS_PER_NODE:-}" = 0 ]; then
+    tasks=(--ntasks "${NTASKS:-1}")
+  else
+    local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+    tasks=(--ntasks "$gpus" --ntasks-per-node "$per_node" --gres "gpu:$per_node")
+  fi
 }
 
 # with_srun PARTITION JOB TOOL ARGUMENTS...
 # Each task gets what torchrun would set, so the same launcher serves both: MMEngine's own for Slurm needs GPUs.
 with_srun() {
-  local partition=$1 job=$2 per_node=${GPUS_PER_NODE:-} tasks
+  local partition=$1 job=$2 tasks
   shift 2
-  if [ "$per_node" = 0 ]; then
-    tasks=(--ntasks "${NTASKS:-1}")
-    set -- "$@" --device cpu
-  else
-    local gpus=${GPUS:-8}
-    per_node=${per_node:-$((gpus < 8 ? gpus : 8))}
-    tasks=(--ntasks "$gpus" --ntasks-per-node "$per_node" --gres "gpu:$per_node")
-  fi
+  set_tasks
+  [ "${GPUS_PER_NODE:-}" != 0 ] || set -- "$@" --device cpu
   # SRUN_ARGS is a list of words.
   # shellcheck disable=SC2016,SC2086
   PORT=${PORT:-} exec srun --partition "$partition" --job-name "$job" "${tasks[@]}" --cpus-per-task "${CPUS_PER_TASK:-5}" \
@@ -60,7 +65,9 @@ with_srun() {
       export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
       # all tasks of a step agree on it, and steps beside each other differ
       export MASTER_PORT=${PORT:-$((20000 + (SLURM_JOB_ID * 16 + SLURM_STEP_ID) % 12000))} MASTER_ADDR=127.0.0.1
-      [ "$SLURM_STEP_NUM_NODES" = 1 ] || MASTER_ADDR=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)
+      # the first node, which is read from the list where a container has no scontrol
+      [ "$SLURM_STEP_NUM_NODES" = 1 ] || MASTER_ADDR=$(scontrol show hostnames "$SLURM_STEP_NODELIST" 2>/dev/null | head -n 1)
+      [ -n "$MASTER_ADDR" ] || MASTER_ADDR=$(echo "${SLURM_STEP_NODELIST%%,*}" | sed "s/\[\([^]-]*\).*/\1/")
       # a cluster that shows each task one GPU only shows it as number 0
       case ${CUDA_VISIBLE_DEVICES:-} in "" | *,*) ;; *) LOCAL_RANK=0 ;; esac
       export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}

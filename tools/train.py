@@ -35,13 +35,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
-    from mmengine.runner import Runner
-
-    from mmmagnet.apis.command_line import join_processes, select_device
+    from mmmagnet.apis.command_line import end_on_sigterm, join_processes, select_device
     from mmmagnet.engine.hooks import LoadCheckHook
+    from mmmagnet.engine.strategies import SHARDING, runner_class
     from mmmagnet.utils.checkpoint import refuse_code
     from mmmagnet.utils.config import enable_amp, load_config, parse_options, set_resume, set_seed
 
+    end_on_sigterm()
     refuse_code()
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
@@ -53,8 +53,11 @@ def train(args: argparse.Namespace) -> int:
         enable_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
-    runner = Runner.from_cfg(config)
-    if config.get('resume') or config.get('load_from'):
+    elif config.get('resume'):
+        set_resume(config, config.get('load_from'))
+    runner = runner_class(config).from_cfg(config)
+    sharded = config.get('strategy', {}).get('type') in SHARDING  # no process has the whole model
+    if not sharded and (config.get('resume') or config.get('load_from')):
         runner.register_hook(LoadCheckHook(config.load_from or config.work_dir, bool(config.get('resume'))))
     runner.train()
     return 0

@@ -25,6 +25,11 @@ runs = {
         options={'model.auxiliary_head.0.mask_ratio': 0.5},
         reference='LAVT + Mask Grounding',
     ),
+    'LAVT + Mask Grounding, weight 0.02': dict(
+        config='lavt_grounding.py',
+        options={'model.auxiliary_head.0.loss_weight': 0.02},
+        reference='LAVT + Mask Grounding',
+    ),
     'LAVT + Mask Grounding, weight 0.3': dict(
         config='lavt_grounding.py',
         options={'model.auxiliary_head.0.loss_weight': 0.3},

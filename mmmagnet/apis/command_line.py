@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
 from mmmagnet.datasets.writing import Conversion
-from mmmagnet.utils import DataError
+from mmmagnet.utils import DataError, TrainingError
 from mmmagnet.utils.checkpoint import CheckpointError
 from mmmagnet.utils.config import ConfigError
 
-USER_ERRORS = (DataError, CheckpointError, ConfigError, OSError)
+USER_ERRORS = (DataError, TrainingError, CheckpointError, ConfigError, OSError)
+STOPPED = 'stopped by SIGTERM'
+told_to_stop = threading.Event()
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
+SECONDS_TO_END = 10.0
+"""For a tool to end by itself after SIGTERM: what was told to stop must stop."""
+
+
+class Terminated(BaseException):
+    """SIGTERM: from a user, a scheduler that wants the machine back, or a launcher whose other process failed."""
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM, and the end of torchrun, end this process with what it has begun put away, by `Terminated`."""
+    owner = os.getpid()
+    if 'TORCHELASTIC_RUN_ID' in os.environ and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # its processes would train on without it
+
+    def end(*_: Any) -> None:
+        if os.getpid() != owner:  # a child that was forked
+            os._exit(128 + signal.SIGTERM)
+        told_to_stop.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        timer = threading.Timer(SECONDS_TO_END, os._exit, (128 + signal.SIGTERM,))
+        timer.daemon = True
+        timer.start()
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -33,6 +66,31 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+    except (Terminated, Exception) as error:
+        cause = loss_of(error)
+        if cause is None:
+            raise
+        for each in (signal.SIGTERM, signal.SIGCHLD):  # nothing more is to be said, not of data workers that end either
+            signal.signal(each, signal.SIG_DFL)
+        print(f'error: {cause}', file=sys.stderr)
+        return 128 + signal.SIGTERM if cause == STOPPED else 1
+
+
+def loss_of(error: BaseException) -> str | None:
+    """In a line, which process was ended: this one, a data worker or another of a distributed run; None if none was."""
+    import torch.distributed as distributed
+
+    text = one_line(error)
+    # SIGTERM reaches data workers, too; and `Terminated` may be caught and become another error
+    if told_to_stop.is_set() or 'is killed by signal: Terminated' in text:
+        return STOPPED
+    if 'DataLoader worker' in text:
+        return f'{text} (is memory, or /dev/shm, used up?)'
+    if 'gloo/transport' in text or (
+        distributed.is_available() and isinstance(error, (distributed.DistBackendError, distributed.DistNetworkError))
+    ):
+        return f'another process of this run has ended, and its own message says why: {text}'
+    return None
 
 
 def one_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Small helpers that know nothing of networks or data."""
 
-from .errors import DataError
+from .errors import DataError, TrainingError
 from .paths import resolve_model_path
 
-__all__ = ['DataError', 'resolve_model_path']
+__all__ = ['DataError', 'TrainingError', 'resolve_model_path']

@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 
 from .checkpoint import load_file
 from .config_text import ConfigError, check_registered, config_from_text
+from .latest_checkpoint import latest_checkpoint
 
 __all__ = [
     'ConfigError',
@@ -149,23 +150,21 @@ def enable_amp(config: Config) -> None:
 
 
 def set_resume(config: Config, checkpoint: str | Path | None) -> None:
-    """Let a training go on from a checkpoint, or from the latest in its work dir, or start anew where there is none.
+    """Let a training go on from a checkpoint, or from the newest whole one in its work dir, or start if there is none.
 
     Weights, order and expressions go on by the seeds of the config stored in the checkpoint.
 
     Raises:
         FileNotFoundError: If the checkpoint is not there.
-        CheckpointError: If it cannot be read.
+        CheckpointError: If it cannot be read, or none in the work dir can.
     """
-    from mmengine.runner import find_latest_checkpoint
-
-    # MMEngine's own search is passed over where the config has a `load_from`: it would resume from that
-    found = checkpoint or (find_latest_checkpoint(config.work_dir) if Path(config.work_dir).is_dir() else None)
-    config.resume = found is not None
-    if found is None:
+    # MMEngine's own search believes a note that may be missing; and where the config has a `load_from`, it resumes that
+    latest = (checkpoint, load_file(checkpoint)) if checkpoint else latest_checkpoint(config.work_dir)
+    config.resume = latest is not None
+    if latest is None:
         return
+    found, content = latest
     config.load_from = str(found)
-    content = load_file(found)
     text = content.get('meta', {}).get('cfg') if isinstance(content, dict) else None
     if text is None:
         return

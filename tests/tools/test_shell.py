@@ -106,6 +106,11 @@ def test_shellcheck(script):
             'usage: bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR',
         ),
         (
+            'sbatch_train.sh',
+            ['part', 'job', 'config.py'],
+            'usage: bash tools/sbatch_train.sh PARTITION JOB CONFIG WORK_DIR',
+        ),
+        (
             'slurm_test.sh',
             ['part', 'job', 'config.py'],
             'usage: bash tools/slurm_test.sh PARTITION JOB CONFIG CHECKPOINT',

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from killing import CONFIG as EVENTFUL
+from killing import command_of, differences, make_data, start
 
 ROOT = Path(__file__).parents[2]
 LOCAL_SLURM = ROOT.parent / 'shared' / 'slurm' / 'local_slurm.sh'
@@ -21,6 +23,15 @@ OPTIONS = [
     *(f'{name}_dataloader.num_workers=0' for name in ('train', 'val', 'test')),
     *(f'{name}_dataloader.persistent_workers=False' for name in ('train', 'val', 'test')),
 ]
+
+ENVIRONMENT = {
+    **os.environ,
+    'PYTHON': sys.executable,
+    'GPUS_PER_NODE': '0',
+    'NTASKS': '2',
+    'CPUS_PER_TASK': '1',
+    'SRUN_ARGS': '--time 4 --overcommit',
+}
 
 
 def slurm_answers() -> bool:
@@ -82,18 +93,10 @@ def data_root(tmp_path_factory):
 
 
 def run(script: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess:
-    environment = {
-        **os.environ,
-        'PYTHON': sys.executable,
-        'GPUS_PER_NODE': '0',
-        'NTASKS': '2',
-        'CPUS_PER_TASK': '1',
-        'SRUN_ARGS': '--time 4 --overcommit',
-    }
     return subprocess.run(
         ['bash', str(ROOT / 'tools' / script), 'test', 'mmmagnet', *map(str, arguments)],
         cwd=cwd,
-        env=environment,
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -127,3 +130,43 @@ def test_failing_task_fails_the_command(slurm, tmp_path):
     failing = run('slurm_train.sh', 'no_such_config.py', 'work', cwd=tmp_path)
     assert failing.returncode != 0
     assert 'error: no_such_config.py: no such config file' in failing.stdout
+
+
+def job_state(job: str) -> str:
+    shown = subprocess.run(
+        ['scontrol', 'show', 'job', job], capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    return shown.split('JobState=')[1].split()[0]
+
+
+def wait_until(reached, what: str, log: Path, seconds: int = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f'{what}: {log.read_text()[-3000:] if log.exists() else "no log"}'
+        time.sleep(0.2)
+
+
+def test_preempted_job_goes_on_and_equals_torchrun(slurm, tmp_path, monkeypatch):
+    """A job of a better partition takes the node; the batch job is requeued, resumes and ends as if undisturbed."""
+    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', str(Path(__file__).parent))  # pausing_disk.py
+    monkeypatch.setitem(ENVIRONMENT, 'SBATCH_ARGS', '--time 10 --overcommit')
+    data = make_data(tmp_path / 'data')
+    config = tmp_path / 'eventful.py'
+    config.write_text(EVENTFUL.format(epochs=3, workers=0))
+    work, whole = tmp_path / 'a folder' / 'work', tmp_path / 'whole'
+    work.parent.mkdir()
+    submitted = run('sbatch_train.sh', config, 'work', '--data-root', data, cwd=work.parent)
+    assert submitted.returncode == 0, submitted.stdout
+    job = submitted.stdout.split()[-1]
+    log = work / f'slurm-{job}.log'
+    wait_until(lambda: (work / 'last_checkpoint').exists(), 'no checkpoint', log)
+    subprocess.run(['srun', '-p', 'high', '--exclusive', 'true'], timeout=120, check=True, capture_output=True)
+    assert 'error: stopped by SIGTERM' in log.read_text()
+    subprocess.run(['scontrol', 'update', f'JobId={job}', 'StartTime=now'], timeout=20, check=False)  # no pause first
+    wait_until(lambda: job_state(job) in ('COMPLETED', 'FAILED', 'TIMEOUT'), 'not ended', log)
+    assert job_state(job) == 'COMPLETED', log.read_text()[-3000:]
+    assert log.read_text().count('resumed epoch: ') == 1
+
+    undisturbed = start(command_of(config, data, whole, 2), tmp_path / 'whole.log')
+    assert undisturbed.wait(300) == 0, (tmp_path / 'whole.log').read_text()[-3000:]
+    assert differences(whole, work) == []

@@ -1,0 +1,39 @@
+"""Trainings by MMEngine's FlexibleRunner: what they need is checked before a network is built."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
+from mmengine.registry import RUNNERS
+
+from mmmagnet.utils.config import ConfigError
+
+SHARDING = ('FSDPStrategy', 'DeepSpeedStrategy')
+
+
+def runner_class(config: Config) -> Any:
+    """The class of a config's runner: MMEngine's Runner, or what `runner_type` names.
+
+    Raises:
+        ConfigError: If it is unknown, or its strategy lacks a package, a launcher or GPUs.
+    """
+    name = config.get('runner_type', 'Runner')
+    found = RUNNERS.get(name)
+    if found is None:
+        raise ConfigError(f'runner_type={name!r} is unknown; Runner or FlexibleRunner')
+    strategy = (config.get('strategy') or {}).get('type')
+    if strategy in SHARDING and name == 'FlexibleRunner':
+        if strategy == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
+            raise ConfigError(
+                'strategy: DeepSpeedStrategy needs a package that is not installed: pip install deepspeed'
+            )
+        if config.get('launcher', 'none') == 'none':
+            raise ConfigError(
+                f'strategy: {strategy} needs several processes: use tools/dist_train.sh or slurm_train.sh'
+            )
+        if not is_cuda_available():
+            raise ConfigError(f'strategy: {strategy} needs a GPU for each process, and PyTorch sees none here')
+    return found

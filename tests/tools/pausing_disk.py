@@ -1,0 +1,16 @@
+"""For `killing.py`: a disk that stands still in the PAUSE_AT_WRITE-th checkpoint, for a kill to hit its writing."""
+
+import os
+import time
+
+_fsync, _left = os.fsync, [int(os.environ.get('PAUSE_AT_WRITE', '0'))]
+
+
+def _pausing_fsync(stream: int) -> None:
+    _left[0] -= 1
+    if not _left[0]:
+        time.sleep(120)
+    _fsync(stream)
+
+
+os.fsync = _pausing_fsync

@@ -1,0 +1,55 @@
+"""Which checkpoint a training goes on from."""
+
+import os
+
+import pytest
+import torch
+
+from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.latest_checkpoint import latest_checkpoint
+
+
+def write(folder, **files):
+    """Checkpoints in order of age: `whole`, `part` of one, an `empty` file."""
+    for age, (name, kind) in enumerate(files.items()):
+        path = folder / f'{name}.pth'
+        torch.save({'meta': {'name': name}, 'state_dict': {'w': torch.zeros(100)}}, path)
+        content = path.read_bytes()
+        path.write_bytes({'whole': content, 'part': content[: len(content) // 2], 'empty': b''}[kind])
+        os.utime(path, (1e9 + age, 1e9 + age))
+
+
+@pytest.mark.parametrize(
+    ('files', 'note', 'found'),
+    [
+        ({}, None, None),
+        ({}, '/gone/epoch_1.pth', None),
+        ({}, '', None),
+        (dict(epoch_9='whole', epoch_10='whole'), None, 'epoch_10'),
+        (dict(epoch_9='whole', epoch_10='part'), 'epoch_10.pth', 'epoch_9'),
+        (dict(iter_30='whole', epoch_3='empty', iter_40='part'), '', 'iter_30'),
+        (dict(epoch_1='whole', epoch_2='whole'), 'epoch_1.pth', 'epoch_2'),  # ended before the note was written
+        (dict(epoch_1='whole'), '/moved/away/epoch_1.pth', 'epoch_1'),
+        (dict(best_ref_oIoU_epoch_2='whole'), None, None),  # no optimizer in it
+        (dict(snapshot_3='whole'), '/moved/away/snapshot_3.pth', 'snapshot_3'),  # a name of one's own
+    ],
+)
+def test_latest(tmp_path, files, note, found):
+    write(tmp_path, **files)
+    (tmp_path / 'epoch_77.pth.part').write_bytes(b'PK')
+    if note is not None:
+        (tmp_path / 'last_checkpoint').write_text(note)
+    latest = latest_checkpoint(tmp_path)
+    assert (latest and (latest[0].stem, latest[1]['meta']['name'])) == (found and (found, found))
+
+
+def test_none_is_whole(tmp_path):
+    write(tmp_path, epoch_1='empty', epoch_2='part')
+    with pytest.raises(CheckpointError, match=r'epoch_2\.pth: not a whole checkpoint file'):
+        latest_checkpoint(tmp_path)
+
+
+def test_no_folder_and_a_folder_of_shards(tmp_path):
+    assert latest_checkpoint(tmp_path / 'none') is None
+    (tmp_path / 'epoch_3.pth').mkdir()
+    assert latest_checkpoint(tmp_path) == (tmp_path / 'epoch_3.pth', None)
