@@ -13,3 +13,4 @@ log_level = 'INFO'
 load_from = None
 resume = False
 randomness = dict(seed=0, diff_rank_seed=True)  # each process masks and drops on its own
+sync_bn = 'torch'  # where there is BatchNorm, its statistics are those of all GPUs

@@ -138,6 +138,7 @@ def join_processes(config: Config) -> None:
         raise ConfigError(f'--launcher {config.launcher}: on CPUs only pytorch is supported; use torchrun')
     if not distributed.is_initialized():
         distributed.init_process_group('gloo')
+    config.sync_bn = None  # PyTorch's needs GPUs
     config.model_wrapper_cfg = {
         'broadcast_buffers': False,
         'find_unused_parameters': config.get('find_unused_parameters', False),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmmagnet.apis.command_line import run_command
+from mmmagnet.apis.command_line import join_processes, run_command
 from mmmagnet.utils import DataError
 from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.config import load_config
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 class Broken(torch.utils.data.Dataset):
@@ -53,3 +58,14 @@ def test_one_line(command, status, line, capsys):
 def test_other_errors_are_not_hidden(error):
     with pytest.raises(type(error)):
         run_command(raising(error))
+
+
+def test_batch_norm_is_synchronised_on_gpus_only(monkeypatch):
+    """The configs ask for it; PyTorch's runs on GPUs only, so processes on CPUs do without."""
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
+    config = load_config(CONFIGS / 'lavt_tiny_synthetic.py')
+    assert config.sync_bn == 'torch'
+    config.launcher = 'pytorch'
+    join_processes(config)
+    assert config.sync_bn is None
