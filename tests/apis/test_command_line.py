@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,19 @@ def test_batch_norm_is_synchronised_on_gpus_only(monkeypatch):
     config.launcher = 'pytorch'
     join_processes(config)
     assert config.sync_bn is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks the C library to keep memory: glibc')
+def test_memory_is_reused():
+    program = """
+import resource, torch
+from mmmagnet.apis.command_line import run_command
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def command():
+    for _ in range(20):
+        before = faults()
+        torch.zeros(2**24)  # 64 MB, 16384 pages
+    return int(faults() - before > 1000)
+raise SystemExit(run_command(command))
+"""
+    subprocess.run([sys.executable, '-c', program], check=True)
