@@ -2,7 +2,15 @@
 
 from .expression import SampleExpression, TokenizeExpression
 from .flip import ReferringRandomFlip
+from .load_image import LoadReducedImage
 from .load_mask import LoadReferringMask
 from .packing import PackReferringInputs
 
-__all__ = ['LoadReferringMask', 'PackReferringInputs', 'ReferringRandomFlip', 'SampleExpression', 'TokenizeExpression']
+__all__ = [
+    'LoadReducedImage',
+    'LoadReferringMask',
+    'PackReferringInputs',
+    'ReferringRandomFlip',
+    'SampleExpression',
+    'TokenizeExpression',
+]

@@ -1,0 +1,57 @@
+"""Pictures, decoded no larger than they are needed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from PIL import Image
+
+from mmmagnet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadReducedImage(BaseTransform):
+    """Load a picture, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough for what `Resize` makes of it.
+
+    The decoder leaves out the frequencies that a smaller picture does not show, which is most of the work on large
+    photographs. Pixels differ a little from those of the whole picture resized, so this is for training; what is scored
+    is loaded whole. A picture under twice the target in either side is decoded whole, bit for bit as by
+    ``LoadImageFromFile(color_type='color_ignore_orientation', imdecode_backend='pillow')``; annotations ignore EXIF
+    orientation, too.
+
+    Required keys: ``img_path``.
+    Added keys: ``img`` (H', W', 3) uint8, BGR; ``img_shape``: H' and W'; ``ori_shape``: those of the file.
+
+    Args:
+        scale: Width and height that `Resize` is given, pixels.
+        backend_args: Of MMEngine's file backends.
+
+    Raises:
+        OSError: If the file is missing, is cut off or is not a picture.
+    """
+
+    def __init__(self, scale: Sequence[int], backend_args: dict | None = None) -> None:
+        width, height = scale
+        self.scale = (width, height)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the picture."""
+        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        with Image.open(io.BytesIO(content)) as image:
+            width, height = image.size
+            image.draft(None, self.scale)  # to the smallest that is no smaller; other formats than JPEG have none
+            if image.size != (width, height) and image.mode == 'RGB':
+                pixels = np.asarray(image)[:, :, ::-1]
+            else:
+                pixels = mmcv.imfrombytes(content, flag='color_ignore_orientation', backend='pillow')
+        results['img'] = pixels
+        results['img_shape'] = pixels.shape[:2]
+        results['ori_shape'] = (height, width)
+        return results
