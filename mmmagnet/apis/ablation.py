@@ -66,8 +66,8 @@ class Grid:
 def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Grid:
     """Read a grid file.
 
-    It has ``runs`` (name -> ``config``, and where they differ ``options`` and ``reference``), ``splits``, ``reference``
-    (the name that runs are compared with) and ``seeds`` (their number).
+    It has ``runs`` (name -> ``config``, and where they differ ``options``, ``reference`` and ``seeds``), ``splits``,
+    ``reference`` (the name that runs are compared with) and ``seeds`` (their number).
 
     Args:
         path: The file; it is run, so it must be trusted. Configs are relative to its folder.
@@ -96,10 +96,12 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
         config = path.parent / named[name]['config']
         if not config.is_file():
             raise FileNotFoundError(f'{config}: no such config file; run {name!r} of {path} names it')
+    counts = {name: named[name].get('seeds', content['seeds']) for name in names}
     runs = [
         Run(name, path.parent / named[name]['config'], named[name].get('options') or {}, seed)
-        for seed in (range(content['seeds']) if seeds is None else seeds)
+        for seed in (range(max(counts.values())) if seeds is None else seeds)
         for name in names
+        if seeds is not None or seed < counts[name]
     ]
     return Grid(runs, names, list(content['splits']), references)
 

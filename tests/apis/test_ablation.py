@@ -42,6 +42,12 @@ def test_load_grid(grid_file, tmp_path):
     assert [run.seed for run in load_grid(grid_file, ['c'], [7]).runs] == [7, 7]
 
 
+def test_a_run_with_fewer_seeds(grid_file):
+    grid_file.write_text(GRID.replace("'c': dict(", "'c': dict(seeds=1, "))
+    assert ' '.join(f'{run.name[0]}{run.seed}' for run in load_grid(grid_file).runs) == 'a0 b0 c0 a1 b1'
+    assert [run.seed for run in load_grid(grid_file, ['c'], [7]).runs] == [7, 7]
+
+
 @pytest.mark.parametrize(
     ('change', 'only', 'error', 'message'),
     [
