@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
+import torch.distributed
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
@@ -23,6 +25,11 @@ def run() -> int:
         how = f'ended with exit status {status}' if status >= 0 else f'was ended by {signal.Signals(-status).name}'
         print(f'error: process {rank} of this run {how}; the others were stopped', file=sys.stderr)
         return status if status > 0 else 128 - status
+    except torch.distributed.DistNetworkError as error:
+        if 'EADDRINUSE' not in str(error):
+            raise
+        print(f'error: port {os.environ.get("PORT")} of this computer is in use; set PORT to another', file=sys.stderr)
+        return 1
     return 0
 
 

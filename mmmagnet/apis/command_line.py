@@ -101,6 +101,8 @@ def loss_of(error: BaseException) -> str | None:
         return STOPPED
     if 'DataLoader worker' in text:
         return f'{text} (is memory, or /dev/shm, used up?)'
+    if 'EADDRINUSE' in text:
+        return f'port {os.environ.get("MASTER_PORT")} of this computer is in use; set PORT to another'
     if 'gloo/transport' in text or (
         distributed.is_available() and isinstance(error, (distributed.DistBackendError, distributed.DistNetworkError))
     ):
@@ -142,12 +144,18 @@ def join_processes(config: Config) -> None:
     MMEngine's launchers choose a GPU for each process and name it to DistributedDataParallel, which fails without one.
 
     Raises:
-        ConfigError: If another launcher than ``pytorch`` runs on CPUs.
+        ConfigError: If another launcher than ``pytorch`` runs on CPUs, or there are fewer GPUs than processes.
     """
     import mmengine.device
+    import torch
     import torch.distributed as distributed
 
-    if config.launcher == 'none' or mmengine.device.get_device() != 'cpu':
+    if config.launcher == 'none':
+        return
+    if mmengine.device.get_device() != 'cpu':
+        seen, rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+        if mmengine.device.get_device() == 'cuda' and rank >= seen:
+            raise ConfigError(f'process {rank} of this computer (from 0) has no GPU: PyTorch sees {seen}; start fewer')
         return
     if config.launcher != 'pytorch':
         raise ConfigError(f'--launcher {config.launcher}: on CPUs only pytorch is supported; use torchrun')

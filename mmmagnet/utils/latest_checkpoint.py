@@ -18,8 +18,9 @@ def latest_checkpoint(work_dir: str | Path) -> tuple[Path, Any] | None:
     """The newest whole checkpoint in the folder of a training, and what it holds.
 
     ``last_checkpoint``, where MMEngine notes the last one by its full path, only adds to what is found by name: the
-    folder may have moved, and a training may end before the note is written. A folder (DeepSpeed, FSDP in parts) is
-    taken as it is, without its content.
+    folder may have been moved or copied, and a training may end before the note is written. Another folder is believed
+    only where this one has none, and only if it is of the same name (`CheckpointHook`'s ``out_dir``). A folder
+    (DeepSpeed, FSDP in parts) is taken as it is, without its content.
 
     Returns:
         None if there is none, or no such folder.
@@ -32,7 +33,11 @@ def latest_checkpoint(work_dir: str | Path) -> tuple[Path, Any] | None:
     note = work_dir / 'last_checkpoint'
     if note.is_file():
         noted = Path(note.read_text().strip() or '.')
-        found.update(path for path in (noted, work_dir / noted.name) if path.suffix == '.pth' and path.exists())
+        here = work_dir / noted.name
+        if here.suffix == '.pth' and here.exists():
+            found.add(here)
+        elif not found and noted.suffix == '.pth' and noted.parent.name == work_dir.resolve().name and noted.exists():
+            found.add(noted)
     broken = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
         if path.is_dir():

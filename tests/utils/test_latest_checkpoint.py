@@ -43,6 +43,21 @@ def test_latest(tmp_path, files, note, found):
     assert (latest and (latest[0].stem, latest[1]['meta']['name'])) == (found and (found, found))
 
 
+@pytest.mark.parametrize(('name', 'own', 'found'), [('run', False, True), ('run', True, False), ('copy', False, False)])
+def test_noted_elsewhere(tmp_path, name, own, found):
+    """A hook's `out_dir` makes a folder of the work dir's name; a copy still notes where it was copied from."""
+    elsewhere, work_dir = tmp_path / 'elsewhere' / 'run', tmp_path / name
+    for folder in (elsewhere, work_dir):
+        folder.mkdir(parents=True)
+    write(elsewhere, epoch_3='whole')
+    if own:
+        write(work_dir, epoch_1='whole')
+    (work_dir / 'last_checkpoint').write_text(str(elsewhere / 'epoch_3.pth'))
+    latest = latest_checkpoint(work_dir)
+    expected = elsewhere / 'epoch_3.pth' if found else work_dir / 'epoch_1.pth' if own else None
+    assert (latest and latest[0]) == expected
+
+
 def test_none_is_whole(tmp_path):
     write(tmp_path, epoch_1='empty', epoch_2='part')
     with pytest.raises(CheckpointError, match=r'epoch_2\.pth: not a whole checkpoint file'):

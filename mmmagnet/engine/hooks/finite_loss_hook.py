@@ -86,9 +86,20 @@ class FiniteLossHook(Hook):
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             self._look(runner)
 
+    def is_skipping(self, runner: Runner) -> bool:
+        """Whether the last step was skipped; waits for the device, in all processes.
+
+        Raises:
+            TrainingError: If more than `max_skips` in a row were.
+        """
+        self._look(runner)
+        return self.in_row > 0
+
     def _look(self, runner: Runner) -> None:
         """Wait for what the device noted; the same in all processes."""
         steps, self.pending = self.pending, []
+        if not steps:
+            return
         here = torch.stack([flags for _, flags, _ in steps]).int()
         anywhere = here.clone()
         all_reduce(anywhere, 'max')
@@ -102,7 +113,8 @@ class FiniteLossHook(Hook):
             if self.in_row > self.max_skips:
                 raise TrainingError(
                     f'{text}; {self.in_row} steps in a row were skipped (FiniteLossHook.max_skips={self.max_skips}): '
-                    'look at these samples, or lower the learning rate, then --resume'
+                    'look at these samples and --resume; or start from a checkpoint before the trouble with a lower '
+                    'learning rate, by load_from=CHECKPOINT without --resume, which would bring the old rate back'
                 )
             runner.logger.warning(f'{text}; the step is skipped, {self.in_row} in a row')
 
@@ -123,4 +135,8 @@ def _spread(value: Any) -> Any:
 def batch_names(data_batch: Any) -> list[str]:
     """Image, ref and sentence of each sample, as far as the batch knows them."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
-    return [picture_name(sample) for sample in samples or [] if 'img_path' in sample]
+    return [
+        picture_name(sample) + (f' ({sample.expression!r})' if 'expression' in sample else '')
+        for sample in samples or []
+        if 'img_path' in sample
+    ]

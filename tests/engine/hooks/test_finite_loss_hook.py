@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import torch
+from mmseg.structures import SegDataSample
 
 from mmmagnet.utils import TrainingError
 
@@ -61,6 +62,28 @@ def test_the_training_ends(make_runner, constant, sound):
     assert weights_of(runner).isfinite().all()
     if not sound:  # no momentum yet: nothing moves but by weight decay
         assert torch.allclose(seen[0], weights_of(runner), atol=1e-3)
+
+
+def test_broken_networks_are_not_saved(make_runner, tmp_path, capfd):
+    """All is broken from the sixth of twelve steps on; a checkpoint is due after every second."""
+    chosen = hooks(max_skips=4, interval=100)
+    chosen['checkpoint'] = dict(type='WholeCheckpointHook', interval=2, by_epoch=False, max_keep_ckpts=1)
+    runner = make_runner(chosen)
+    runner.model.register_forward_pre_hook(
+        lambda module, *_: setattr(module, 'constant', float('nan') if runner.iter > 4 else 0.0)
+    )
+    with pytest.raises(TrainingError, match=r'in step 10, .* 5 steps in a row .* load_from=CHECKPOINT'):
+        runner.train()
+    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['iter_4.pth']
+    text = ''.join(capfd.readouterr())
+    assert [f'no checkpoint is saved after step {step},' in text for step in (4, 6, 8)] == [False, True, True]
+
+
+def test_sentences_are_named():
+    from mmmagnet.engine.hooks.finite_loss_hook import batch_names
+
+    sample = SegDataSample(metainfo=dict(img_path='train_7.png', split='train', ref_id=3, expression='red circle'))
+    assert batch_names({'data_samples': [sample]}) == ["train_7_ref3 ('red circle')"]
 
 
 def test_settings():
