@@ -14,17 +14,18 @@ TEXT = (Path(__file__).parents[1] / 'docs/mixing.md').read_text()
 
 @pytest.fixture(scope='module')
 def blocks():
-    entry, segmentor, config = re.findall(r'```python\n(.*?)```', TEXT, re.S)
+    entry, tower, segmentor, config = re.findall(r'```python\n(.*?)```', TEXT, re.S)
     exec(segmentor, {'__name__': 'my_segmentor'})
     settings = {}
     exec(config, settings)
-    return entry, settings['model']
+    assert settings['model'].pop('_delete_')
+    return {'lavt_swin_b_grounding.py': entry, 'magnet_resnet50.py': tower}, settings['model']
 
 
-def test_entry(blocks):
-    entry, _ = blocks
-    assert entry in (Path(__file__).parents[1] / 'configs/mix/lavt_swin_b_grounding.py').read_text().replace('../', '')
-    assert len(entry.strip().splitlines()) <= 10
+def test_entries(blocks):
+    for name, entry in blocks[0].items():
+        assert entry in (Path(__file__).parents[1] / 'configs/mix' / name).read_text().replace('../', '')
+        assert len(entry.strip().splitlines()) <= 10
 
 
 @pytest.mark.parametrize('heads', [False, True])
@@ -48,4 +49,6 @@ def test_segmentor(blocks, heads, tiny_batch):
         optimizer.step()
         history.append(losses['loss_mask'].item())
     assert history[-1] < history[0]
-    assert model.eval().predict(inputs, samples)[0].pred_sem_seg.shape == (50, 70)
+    predicted = model.eval().predict(inputs, samples)[0]
+    assert predicted.pred_sem_seg.shape == (50, 70)
+    assert predicted.seg_logits.shape == inputs.shape[2:]

@@ -23,7 +23,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from a checkpoint; without a name, from the latest in the work dir, or from the start if none is',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision (float16; needs a GPU)')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='automatic mixed precision (needs a GPU; float16 unless the config has optim_wrapper.dtype)',
+    )
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
     parser.add_argument('--seed', type=int, help='seed of weights, order and expressions')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
@@ -39,7 +43,7 @@ def train(args: argparse.Namespace) -> int:
     from mmmagnet.engine.hooks import LoadCheckHook
     from mmmagnet.engine.strategies import SHARDING, runner_class
     from mmmagnet.utils.checkpoint import refuse_code
-    from mmmagnet.utils.config import enable_amp, load_config, parse_options, set_resume, set_seed
+    from mmmagnet.utils.config import check_tokenizers, enable_amp, load_config, parse_options, set_resume, set_seed
 
     end_on_sigterm()
     refuse_code()
@@ -56,6 +60,7 @@ def train(args: argparse.Namespace) -> int:
     elif config.get('resume'):
         set_resume(config, config.get('load_from'))
     runner = runner_class(config).from_cfg(config)
+    check_tokenizers(config, runner.model)
     sharded = config.get('strategy', {}).get('type') in SHARDING  # no process has the whole model
     if not sharded and (config.get('resume') or config.get('load_from')):
         runner.register_hook(LoadCheckHook(config.load_from or config.work_dir, bool(config.get('resume'))))

@@ -235,11 +235,13 @@ def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
     pipeline = config.get('test_pipeline')
     if pipeline is None:
         raise ConfigError(f'{source}: has no `test_pipeline`')
-    reading = ('LoadImageFromFile', 'LoadReferringMask')
+    reading = ('LoadImageFromFile', 'LoadReducedImage', 'LoadReferringMask')
     return [dict(step) for step in pipeline if str(step['type']).rpartition('.')[2] not in reading]
 
 
 def _result_of(text: str, sample: Any, size: tuple[int, ...]) -> ReferringResult:
+    if 'seg_logits' not in sample:
+        raise ConfigError("the model's predictions have no seg_logits (foreground logits at the input's size)")
     mask = sample.pred_sem_seg.data[0].bool()
     logits: Tensor = sample.seg_logits.data[None]
     probability = F.interpolate(logits, size[:2], mode='bilinear', align_corners=False)[0, 0].sigmoid()

@@ -209,6 +209,11 @@ def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
                 f'{tuple(predicted.shape)}; put LoadReferringMask after Resize in the test pipeline'
             )
         return predicted, truth.to(predicted.device)
+    if 'seg_logits' not in sample:
+        raise DataError(
+            "the model's predictions have no seg_logits (foreground logits at the input's size), which "
+            "resolution='input' compares: let its predict set them, or score with resolution='original'"
+        )
     predicted = sample['seg_logits']['data'][0] > 0
     return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
 

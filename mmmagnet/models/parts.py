@@ -20,6 +20,7 @@ def build_part(config: dict, known: Mapping[str, Any]) -> Any:
 
     Raises:
         KeyError: If the type is not registered.
+        ValueError: If the config has another value than other parts tell, or ``in_index`` a map that is not there.
     """
     part = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
     if part is None:
@@ -28,8 +29,23 @@ def build_part(config: dict, known: Mapping[str, Any]) -> Any:
     given = {name: value for name, value in known.items() if name in asked}
     if 'in_index' in asked and 'in_channels' in given:
         index, channels = config.get('in_index', asked['in_index'].default), given['in_channels']
+        indices = [index] if isinstance(index, int) else index
+        if not all(-len(channels) <= i < len(channels) for i in indices):
+            raise ValueError(f'{config["type"]}: in_index={index}, but there are {len(channels)} maps, from 0')
         given['in_channels'] = channels[index] if isinstance(index, int) else [channels[i] for i in index]
+    for name, value in given.items():
+        if value is not None and name in config and not _same(config[name], value):
+            raise ValueError(
+                f'{config["type"]}: {name}={config[name]}, but what it reads has {value}; leave {name} out'
+            )
     return MODELS.build({**given, **config})
+
+
+def _same(one: Any, other: Any) -> bool:
+    sequences = (list, tuple)
+    if isinstance(one, sequences) and isinstance(other, sequences):
+        return list(one) == list(other)
+    return one == other
 
 
 def _parameters(part: type) -> dict[str, inspect.Parameter]:

@@ -18,6 +18,7 @@ from .latest_checkpoint import latest_checkpoint
 __all__ = [
     'ConfigError',
     'check_registered',
+    'check_tokenizers',
     'config_from_text',
     'enable_amp',
     'leaf_datasets',
@@ -78,6 +79,10 @@ def load_config(
             raise ConfigError(f'--cfg-options for {path}: {error}') from error
     if data_root is not None:
         set_data_root(config, data_root, training)
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = config.get(name) or {}
+        if loader.get('num_workers') == 0:
+            loader['persistent_workers'] = False  # PyTorch refuses to keep none
     config.work_dir = str(work_dir or config.get('work_dir') or Path('work_dirs') / found.stem)
     return config
 
@@ -177,6 +182,40 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     for mine, before in pairs:
         if 'seed' in before:
             mine['seed'] = before['seed']
+
+
+def check_tokenizers(config: Config, model: Any) -> None:
+    """Make sure that the training's tokenizers and the text tower have the same words.
+
+    Args:
+        config: Of the training.
+        model: The network; one without a `text_encoder` that tells its `vocab_size` is not looked at.
+
+    Raises:
+        ConfigError: If a tokenizer has more words than the tower, or its [MASK] is another.
+        DataError: If a tokenizer is not to be had.
+    """
+    from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+
+    tower = getattr(getattr(model, 'module', model), 'text_encoder', None)
+    size, mask = getattr(tower, 'vocab_size', None), getattr(tower, 'mask_token_id', None)
+    steps = (
+        step
+        for dataset in leaf_datasets((config.get('train_dataloader') or {}).get('dataset'))
+        for step in dataset.get('pipeline') or ()
+    )
+    for name in {step['tokenizer'] for step in steps if step['type'] in ('TokenizeExpression', TokenizeExpression)}:
+        tokenizer = load_tokenizer(name)
+        if size is not None and len(tokenizer) > size:
+            raise ConfigError(
+                f'tokenizer={name!r} has {len(tokenizer)} words and text_encoder.config.vocab_size={size} fewer: take '
+                'the tokenizer that belongs to the text tower'
+            )
+        if None not in (mask, tokenizer.mask_token_id) and mask != tokenizer.mask_token_id:
+            raise ConfigError(
+                f'text_encoder.mask_token_id={mask}, but [MASK] of tokenizer={name!r} is {tokenizer.mask_token_id}: '
+                f'set model.text_encoder.mask_token_id={tokenizer.mask_token_id}'
+            )
 
 
 def leaf_datasets(dataset: Any) -> Iterator[dict[str, Any]]:

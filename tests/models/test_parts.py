@@ -35,7 +35,8 @@ class AsksForLess(HandsOn):
         (dict(type='HandsOn'), dict(in_channels=16, text_channels=5, other=1)),
         (dict(type='HandsOn', in_index=0), dict(in_channels=4)),
         (dict(type='HandsOn', in_index=(0, 2)), dict(in_channels=[4, 16])),
-        (dict(type='HandsOn', in_channels=9, text_channels=8), dict(in_channels=9, text_channels=8)),
+        (dict(type='HandsOn', in_channels=16, text_channels=5), dict(in_channels=16, text_channels=5)),
+        (dict(type='HandsOn', in_index=[0, 2], in_channels=(4, 16)), dict(in_channels=(4, 16))),
         (dict(type='AsksForLess', other=4), dict(in_channels=2, text_channels=7, other=4)),
         (dict(type=HandsOn), dict(text_channels=5)),
     ],
@@ -57,6 +58,20 @@ def test_build_part(config, expected):
 def test_heads_of_mmseg(head, channels):
     init_default_scope('mmseg')
     assert build_part({**head, 'channels': 8, 'out_channels': 2}, KNOWN).in_channels == channels
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (dict(text_channels=8), 'HandsOn: text_channels=8, but what it reads has 5; leave text_channels out'),
+        (dict(in_channels=9), 'in_channels=9, but what it reads has 16'),
+        (dict(in_index=3), 'in_index=3, but there are 3 maps'),
+        (dict(in_index=(0, -4)), 'in_index=.*, but there are 3 maps'),
+    ],
+)
+def test_what_disagrees(config, message):
+    with pytest.raises(ValueError, match=message):
+        build_part(dict(type='HandsOn', **config), KNOWN)
 
 
 def test_unknown():

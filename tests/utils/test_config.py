@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils.config import (
     ConfigError,
     check_registered,
+    check_tokenizers,
     config_from_text,
     enable_amp,
     load_config,
@@ -233,3 +235,35 @@ def test_configs_of_the_installed_package(tmp_path, monkeypatch):
     (folder / 'packed.py').write_text('a = 1')
     monkeypatch.setattr('mmmagnet.utils.config.__file__', str(tmp_path / 'mmmagnet' / 'utils' / 'config.py'))
     assert load_config('configs/packed.py').a == 1
+
+
+SYNTHETIC = 'package://mmmagnet/datasets/synthetic/tokenizer'
+
+
+@pytest.mark.parametrize(
+    ('tower', 'message'),
+    [
+        (dict(vocab_size=160, mask_token_id=4), None),
+        (dict(vocab_size=200, mask_token_id=None), None),
+        (dict(vocab_size=100, mask_token_id=4), r'tokenizer=.* has 160 words and .*vocab_size=100 fewer'),
+        (dict(vocab_size=160, mask_token_id=103), r'mask_token_id=103, but \[MASK\] of .* is 4: set model\.text_enc'),
+        (None, None),
+    ],
+)
+def test_tokenizers_belong_to_the_text_tower(tower, message):
+    dataset = dict(type='RefCOCODataset', pipeline=[dict(type='TokenizeExpression', tokenizer=SYNTHETIC)])
+    config = Config(dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))))
+    model = torch.nn.Module()
+    model.text_encoder = tower and SimpleNamespace(**tower)
+    if message is None:
+        check_tokenizers(config, model)
+    else:
+        with pytest.raises(ConfigError, match=message):
+            check_tokenizers(config, model)
+
+
+def test_no_workers_are_not_kept(file):
+    file.write_text('train_dataloader = dict(num_workers=2, persistent_workers=True)\n')
+    for workers, kept in ((2, True), (0, False)):
+        config = load_config(file, {'train_dataloader.num_workers': workers})
+        assert config.train_dataloader.persistent_workers is kept

@@ -49,7 +49,8 @@ class AuxiliaryHeads(nn.ModuleList):
                 and image.
 
         Raises:
-            TypeError: If a tensor that a head requires is missing.
+            TypeError: If a tensor that a head requires is missing, or those of a separate pass are.
+            ValueError: If two heads give losses of the same name.
         """
         losses: dict[str, Tensor] = {}
         grounding = self._grounding()
@@ -63,8 +64,16 @@ class AuxiliaryHeads(nn.ModuleList):
             given = {name: tensors[name] for name in head.requires}
             if head is grounding:
                 for name in ('words', 'image'):
+                    if head.forward_mode == 'separate' and f'grounded_{name}' not in tensors:
+                        raise TypeError(
+                            f"forward_mode='separate': hand grounded_{name} of the pass on the masked words to "
+                            "AuxiliaryHeads.loss, or set forward_mode='joint'"
+                        )
                     given[name] = tensors.get(f'grounded_{name}', given[name])
-            losses.update(head.loss(**given))
+            found = head.loss(**given)
+            if found.keys() & losses.keys():
+                raise ValueError(f'two heads give {min(found.keys() & losses.keys())}; keep one {type(head).__name__}')
+            losses.update(found)
         return losses
 
     def _grounding(self) -> Any:

@@ -79,6 +79,8 @@ class MaskGroundingHead(BaseModule):
         self.mask_token_id = mask_token_id
         self.mask_ratio, self.keep_ratio = mask_ratio, keep_ratio
         self.forward_mode = forward_mode
+        if loss_weight < 0:
+            raise ValueError(f'loss_weight={loss_weight}: expected a number from 0')
         self.loss_weight = loss_weight
         width = text_channels
         self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())

@@ -110,7 +110,9 @@ def find_class(kind: str | type) -> type:
     try:
         importlib.import_module(f'{package}.models')
     except ImportError as error:
-        raise ConfigError(f'backbone {kind!r}: {error}; pip install onedl-{package} (upstream: {package})') from error
+        missing = (getattr(error, 'name', None) or package).partition('.')[0]
+        mend = f'onedl-{package} (upstream: {package})' if missing == package else missing
+        raise ConfigError(f'backbone {kind!r}: {error}; pip install {mend}') from error
     raise ConfigError(f'backbone {kind!r}: {package} has no model of that name')
 
 

@@ -68,6 +68,12 @@ class ReferringSegmentor(BaseSegmentor):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        needed = {'backbone': backbone, 'text_encoder': text_encoder, 'neck': neck, 'decode_head': decode_head}
+        for name, part in needed.items():
+            if part is None:
+                raise ValueError(
+                    f'{name}=None: a ReferringSegmentor has a backbone, text_encoder, neck and decode_head'
+                )
         self.backbone: Any = build_image_tower(backbone)
         self.text_encoder: Any = MODELS.build(text_encoder)
         if self.backbone.num_stages != self.text_encoder.num_stages:
@@ -85,6 +91,10 @@ class ReferringSegmentor(BaseSegmentor):
         known['in_channels'] = self.neck.out_channels
         known['image_channels'] = self.backbone.out_channels[-1]
         self.decode_head: Any = build_part(decode_head, known)
+        if getattr(self.decode_head, 'num_classes', 2) not in (1, 2):
+            raise ValueError(
+                f'decode_head: num_classes={self.decode_head.num_classes}, but pixels are foreground or not; set 2'
+            )
         known['feat_channels'] = getattr(self.decode_head, 'feat_channels', self.neck.out_channels[0])
         self.auxiliary_head: Any = AuxiliaryHeads(auxiliary_head, known)
         self.train_cfg = train_cfg

@@ -38,18 +38,27 @@ def test_both(mode):
     ids = torch.randint(5, 30, (2, 5))
     masked = heads.mask_words(ids, given['word_mask'])
     assert (masked.input_ids == 4).sum() == 2 + 3
+    if mode == 'separate':
+        with pytest.raises(TypeError, match=r"forward_mode='separate': hand grounded_words .* or set forward_mode"):
+            heads.loss(**given, masked_words=masked)
+        given.update(grounded_words=given['words'], grounded_image=given['image'])
     losses = heads.loss(**given, masked_words=masked)
     assert set(losses) == {'loss_grounding', 'acc_grounding', 'loss_align'}
-    same = heads.loss(**given, masked_words=masked, grounded_words=given['words'], grounded_image=given['image'])
-    torch.testing.assert_close(same['loss_grounding'], losses['loss_grounding'])
-    other = heads.loss(**given, masked_words=masked, grounded_words=torch.randn(2, 5, 8))
+    other = heads.loss(**{**given, 'masked_words': masked, 'grounded_words': torch.randn(2, 5, 8)})
     assert other['loss_grounding'] != losses['loss_grounding']
 
 
-def test_one_config_and_its_own_sizes():
+def test_two_of_a_kind():
     init_default_scope('mmseg')
-    heads = AuxiliaryHeads({**GROUNDING, 'vocab_size': 50}, KNOWN)
-    assert heads[0].classifier.out_features == 50
+    heads = AuxiliaryHeads([dict(type='AlignmentHead'), dict(type='AlignmentHead')], KNOWN)
+    with pytest.raises(ValueError, match='two heads give loss_align; keep one AlignmentHead'):
+        heads.loss(**tensors())
+
+
+def test_one_config():
+    init_default_scope('mmseg')
+    heads = AuxiliaryHeads(GROUNDING, KNOWN)
+    assert heads[0].classifier.out_features == 30
     assert set(heads.state_dict()) == {f'0.{name}' for name in heads[0].state_dict()}
 
 
