@@ -1,6 +1,6 @@
 # What tools/analysis_tools/ablate.py trains: name -> config of this folder, what differs from it, and what it is
-# compared with (`reference` by default). What the page's statements rest on has three seeds, variants of it one, so that
-# two cores are done in 100 minutes; `--seeds 0 1 2` trains all.
+# compared with (`reference` by default). Variants have one seed, so that two cores are done in 100 minutes; with
+# `--seeds 0 1 2` all have three.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3
@@ -10,7 +10,19 @@ runs = {
     'MagNet without Mask Grounding': dict(config='magnet_no_grounding.py', reference='MagNet'),
     'MagNet': dict(config='magnet.py'),
     'LAVT + CAM': dict(config='lavt_cam.py', seeds=1),
-    'LAVT + alignment loss': dict(config='lavt_alignment.py', seeds=1),
+    'LAVT + alignment loss': dict(config='lavt_alignment.py'),
+    'LAVT + alignment loss, weight 0.05': dict(
+        config='lavt_alignment.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss.loss_weight': 0.05},
+        reference='LAVT + alignment loss',
+    ),
+    'LAVT + alignment loss, weight 0.5': dict(
+        config='lavt_alignment.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss.loss_weight': 0.5},
+        reference='LAVT + alignment loss',
+    ),
     'LAVT + Mask Grounding, joint': dict(
         config='lavt_grounding.py',
         seeds=1,
@@ -27,6 +39,12 @@ runs = {
         config='lavt_grounding.py',
         seeds=1,
         options={'model.auxiliary_head.0.mask_ratio': 0.5},
+        reference='LAVT + Mask Grounding',
+    ),
+    'LAVT + Mask Grounding, weight 0.003': dict(
+        config='lavt_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss_weight': 0.003},
         reference='LAVT + Mask Grounding',
     ),
     'LAVT + Mask Grounding, weight 0.02': dict(

@@ -76,16 +76,24 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
 
     Raises:
         FileNotFoundError: If the file or a config is not there.
-        ConfigError: If a field is missing or a name unknown.
+        ConfigError: If a field is missing or not understood, a name unknown, or two names share a folder.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such grid file')
-    content = Config.fromfile(str(path)).to_dict()
+    try:
+        content = Config.fromfile(str(path)).to_dict()
+    except Exception as error:  # whatever a Python file may raise
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}') from error
     for field in ('runs', 'splits', 'reference', 'seeds'):
         if field not in content:
             raise ConfigError(f'{path}: has no `{field}`')
     named = content['runs']
+    for name, run in named.items():
+        strange = set(run) - {'config', 'options', 'reference', 'seeds'}
+        if strange or 'config' not in run:
+            problem = f'has the unknown field {min(strange)!r}' if strange else 'has no `config`'
+            raise ConfigError(f'{path}: run {name!r} {problem}; fields are config, options, reference, seeds')
     references = {name: named[name].get('reference', content['reference']) for name in named}
     unknown = [name for name in [*(only or []), *references.values()] if name not in named]
     if unknown:
@@ -97,12 +105,21 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
         if not config.is_file():
             raise FileNotFoundError(f'{config}: no such config file; run {name!r} of {path} names it')
     counts = {name: named[name].get('seeds', content['seeds']) for name in names}
+    if any(not isinstance(count, int) or count < 1 for count in counts.values()):
+        raise ConfigError(f'{path}: `seeds` is a number from 1')
+    if seeds is not None and (len(set(seeds)) < len(seeds) or min(seeds) < 0):
+        raise ConfigError(f'seeds {list(seeds)}: each once, from 0')
     runs = [
         Run(name, path.parent / named[name]['config'], named[name].get('options') or {}, seed)
         for seed in (range(max(counts.values())) if seeds is None else seeds)
         for name in names
         if seeds is not None or seed < counts[name]
     ]
+    folders: dict[Path, str] = {}
+    for run in runs:
+        other = folders.setdefault(run.folder(Path()), run.name)
+        if other != run.name:
+            raise ConfigError(f'{path}: runs {other!r} and {run.name!r} would share a folder; rename one')
     return Grid(runs, names, list(content['splits']), references)
 
 

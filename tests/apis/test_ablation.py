@@ -54,6 +54,12 @@ def test_a_run_with_fewer_seeds(grid_file):
         (('seeds = 2', ''), None, ConfigError, 'has no `seeds`'),
         (("reference = 'a'", "reference = 'z'"), None, ConfigError, "has no run 'z'; there are a, b"),
         (('', ''), ['d'], ConfigError, "has no run 'd'"),
+        (('seeds = 2', 'seeds = 0'), None, ConfigError, '`seeds` is a number from 1'),
+        (('seeds = 2', "seeds = '2'"), None, ConfigError, '`seeds` is a number from 1'),
+        (('seeds = 2', 'seeds = ='), None, ConfigError, r'grid\.py: SyntaxError'),
+        (("'c': dict(", "'c': dict(option={}, "), None, ConfigError, "'c' has the unknown field 'option'; fields are"),
+        (("'c': dict(config=", "'c': dict(options="), None, ConfigError, "'c' has no `config`"),
+        (("'c': dict(", "'B x_0.5': dict("), None, ConfigError, "'b, x=0.5' and 'B x_0.5' would share"),
         (("'one.py')", "'two.py')"), None, FileNotFoundError, r"two\.py: no such config file; run 'a'"),
     ],
 )

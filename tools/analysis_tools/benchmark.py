@@ -27,8 +27,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', metavar='FILE', help='write what was measured')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
     args = parser.parse_args(argv)
-    for name in ('batch', 'tokens', 'repeat'):
-        if getattr(args, name) < 1:
+    for name in ('batch', 'tokens', 'repeat', 'threads', 'size'):
+        value = getattr(args, name)
+        if value is not None and min(value if name == 'size' else [value]) < 1:
             parser.error(f'--{name} is a number from 1')
     return args
 
@@ -44,11 +45,13 @@ def measure(args: argparse.Namespace) -> int:
     from mmmagnet.apis.command_line import select_device
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
-    from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.config import ConfigError, load_config, parse_options
     from mmmagnet.utils.weights import inference_model
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    if args.precision == 'fp16' and device == 'cpu':
+        raise ConfigError('--precision fp16: on a CPU its matrix products take minutes; use bf16')
     if args.threads:
         torch.set_num_threads(args.threads)
     config = load_config(args.config, parse_options(args.cfg_options))
