@@ -1,5 +1,5 @@
-# docker build -f docker/cpu.Dockerfile -t mmmagnet:cpu .
-# docker run --rm --shm-size 2g -v "$PWD/work_dirs:/mmmagnet/work_dirs" mmmagnet:cpu
+# docker build -f docker/cpu.Dockerfile -t mmmagnet:cpu --build-arg UID="$(id -u)" .
+# mkdir -p work_dirs && docker run --rm --shm-size 2g -v "$PWD/work_dirs:/mmmagnet/work_dirs" mmmagnet:cpu
 # As an image of Enroot or of Slurm (pyxis): enroot import -o mmmagnet-cpu.sqsh dockerd://mmmagnet:cpu; see docs/cluster.md
 FROM python:3.11.13-slim-bookworm
 
@@ -8,7 +8,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 
-# A user of the host's number can write to mounted folders: --build-arg UID="$(id -u)".
+# A user of the host's number can write to mounted folders.
 ARG UID=1000
 RUN useradd --create-home --non-unique --uid "${UID}" mmmagnet \
     && mkdir -p /mmmagnet /opt/venv \
