@@ -106,7 +106,13 @@ def table(summary: Sequence[Row]) -> str:
                 interval = f'{found.low:+.2f} to {found.high:+.2f}'
                 higher = f'{row.higher} of {row.common}'
                 compared = [row.reference or '', f'{found.difference:+.2f}', interval, f'{found.p_value:.4f}', higher]
-            cells = [row.name, len(row.scores), f'{np.mean(row.scores):.2f}', f'{row.spread:.2f}', *compared]
+            cells = [
+                row.name,
+                len(row.scores),
+                f'{np.mean(row.scores):.2f}',
+                f'{row.spread:.2f}' if len(row.scores) > 1 else '',
+                *compared,
+            ]
             lines.append(f'| {" | ".join(map(str, [*cells, f"{row.minutes:.1f}"]))} |')
         lines.append('')
     return '\n'.join(lines)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mmmagnet.apis import ReferringInferencer
+from mmmagnet.datasets.transforms.expression import load_tokenizer
 from mmmagnet.utils.checkpoint import load_file
 from mmmagnet.utils.official import load_cases
 from mmmagnet.utils.weights import checkpoint_config
@@ -89,6 +90,7 @@ def test_taken_as_it_is(converted, tmp_path, capsys):
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
         loader['dataset']['pipeline'] = config[f'{"train" if name == "train" else "test"}_pipeline']
     config.model.backbone.pretrained = config.model.text_encoder.pretrained = None
+    config.model.text_encoder.mask_token_id = load_tokenizer(TOKENIZER).mask_token_id
     config.train_cfg.max_epochs = 1
     config.dump(str(tmp_path / 'small.py'))
     shared = ['--data-root', data, '--work-dir', tmp_path / 'work', '--device', 'cpu']
