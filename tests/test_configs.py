@@ -19,7 +19,7 @@ CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ('configs', 'configs/ablation')
     for path in (ROOT / folder).glob('*.py')
-    if path.name != 'grid.py'
+    if not path.name.startswith('grid')
 )
 
 
@@ -132,10 +132,11 @@ def test_one_rate_for_the_pretrained_text_tower():
     assert {rate_of[parameter] for parameter in model.backbone.parameters()} == {1e-3}
 
 
-def test_grid_of_the_ablation():
-    grid = load_grid(ROOT / 'configs/ablation/grid.py')
+def test_grids_of_the_ablation():
+    grid = load_grid(ROOT / 'configs/ablation/grid_more.py')
+    assert set(load_grid(ROOT / 'configs/ablation/grid.py').names) < set(grid.names)
     seeds = {name: [run.seed for run in grid.runs if run.name == name] for name in grid.names}
-    thrice = {'LAVT', 'LAVT + Mask Grounding', 'MagNet', 'MagNet without Mask Grounding', 'LAVT + alignment loss'}
+    thrice = {'LAVT', 'LAVT + Mask Grounding', 'MagNet', 'MagNet without Mask Grounding'}
     assert seeds == {name: [0, 1, 2] if name in thrice else [0] for name in grid.names}
     for run in grid.runs:
         if run.seed:

@@ -8,12 +8,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmengine.config import Config
 
@@ -140,19 +141,52 @@ def run_grid(
         _claim(run, out, data_root, options)
     waiting = [run for run in grid.runs if not (run.folder(out) / 'result.json').is_file()]
     print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
-    failed = 0
+    failed, processes = 0, _Processes()
     with ThreadPoolExecutor(jobs) as pool:
-        done = (
-            pool.submit(_train_and_score, run, index, grid, out, device, data_root, options)
+        done = [
+            pool.submit(_train_and_score, run, index, grid, out, device, data_root, options, processes)
             for index, run in enumerate(waiting)
-        )
-        for number, (run, future) in enumerate(zip(waiting, list(done), strict=True), start=1):
-            failure = future.result()
-            failed += failure is not None
-            state = failure or json.loads((run.folder(out) / 'result.json').read_text())['seconds']
-            words = state if isinstance(state, str) else f'{state / 60:.1f} min'
-            print(f'{number}/{len(waiting)} {run.name}, seed {run.seed}: {words}', flush=True)
+        ]
+        try:
+            for number, (run, future) in enumerate(zip(waiting, done, strict=True), start=1):
+                failure = future.result()
+                failed += failure is not None
+                state = failure or json.loads((run.folder(out) / 'result.json').read_text())['seconds']
+                words = state if isinstance(state, str) else f'{state / 60:.1f} min'
+                print(f'{number}/{len(waiting)} {run.name}, seed {run.seed}: {words}', flush=True)
+        except BaseException:  # Ctrl-C and SIGTERM end the grid, not only its present runs
+            processes.end()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return failed
+
+
+class _Processes:
+    """Commands that threads run, which can be ended together."""
+
+    def __init__(self) -> None:
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.ended = False
+        self.lock = threading.Lock()
+
+    def run(self, command: Sequence[str], stream: IO[str], environment: dict[str, str]) -> bool:
+        """Run a command to its end, with all it prints in `stream`; tells if it succeeded."""
+        with self.lock:
+            if self.ended:
+                return False
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+            self.running.add(process)
+        status = process.wait()
+        with self.lock:
+            self.running.remove(process)
+        return status == 0
+
+    def end(self) -> None:
+        """Ask what runs to end; nothing more begins."""
+        with self.lock:
+            self.ended = True
+            for process in self.running:
+                process.terminate()
 
 
 def _claim(run: Run, out: Path, data_root: str | None, options: Sequence[str]) -> None:
@@ -170,7 +204,14 @@ def _claim(run: Run, out: Path, data_root: str | None, options: Sequence[str]) -
 
 
 def _train_and_score(
-    run: Run, index: int, grid: Grid, out: Path, device: str | None, data_root: str | None, options: Sequence[str]
+    run: Run,
+    index: int,
+    grid: Grid,
+    out: Path,
+    device: str | None,
+    data_root: str | None,
+    options: Sequence[str],
+    processes: _Processes,
 ) -> str | None:
     """One run to its end; returns what went wrong."""
     folder, began = run.folder(out), time.monotonic()
@@ -188,7 +229,7 @@ def _train_and_score(
     def command(tool: str, *arguments: str) -> bool:
         with log.open('a') as stream:
             given = [sys.executable, str(TOOLS / tool), str(run.config), *arguments, *shared]
-            return subprocess.run(given, stdout=stream, stderr=stream, env=environment, check=False).returncode == 0
+            return processes.run(given, stream, environment)
 
     if not command('train.py', '--resume', '--seed', str(run.seed)):
         return f'FAILED in training, see {log}'

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +18,7 @@ from mmmagnet.apis.ablation import load_grid, report, run_grid
 from mmmagnet.apis.ablation_report import Result, rows, table
 from mmmagnet.utils.config import ConfigError
 
+ROOT = Path(__file__).parents[2]
 GRID = """
 splits = ['val', 'testB']
 reference = 'a'
@@ -124,6 +131,36 @@ def test_run_resume_and_report(grid_file, tools, tmp_path, capsys):
     assert (out / 'table.png').stat().st_size > 1000
     with pytest.raises(ConfigError, match=r'holds a run of .* with other settings: remove it'):
         run_grid(grid, out, 1, 'cpu', None, ['x=2'])
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs signals of POSIX')
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_stopped(grid_file, tools, tmp_path, number):
+    """What runs is ended, and nothing else begins."""
+    (tools / 'train.py').write_text(
+        'import os, pathlib, time\n'
+        'pathlib.Path(__file__).with_name(f"started_{os.getpid()}").touch()\n'
+        'time.sleep(120)\n'
+    )
+    command = (
+        'import pathlib, sys, mmmagnet.apis.ablation as ablation\n'
+        f'ablation.TOOLS = pathlib.Path({str(tools)!r})\n'
+        f'sys.path.insert(0, {str(ROOT / "tools" / "analysis_tools")!r})\n'
+        'import ablate\n'
+        f'sys.exit(ablate.main([{str(grid_file)!r}, "--out", {str(tmp_path / "out")!r}, "--jobs", "2"]))'
+    )
+    process = subprocess.Popen([sys.executable, '-c', command], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(started := list(tools.glob('started_*'))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    expected = {signal.SIGTERM: (143, 'error: stopped by SIGTERM'), signal.SIGINT: (130, 'interrupted')}
+    assert (process.returncode, said.splitlines()[-1]) == expected[number]
+    assert list(tools.glob('started_*')) == started and len(started) == 2
+    for path in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name.split('_')[1]), 0)
 
 
 def test_numbers(tmp_path):

@@ -36,7 +36,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def ablate(args: argparse.Namespace) -> int:
     """Run what is not finished, then compare; returns the exit status."""
     from mmmagnet.apis.ablation import load_grid, report, run_grid
+    from mmmagnet.apis.command_line import end_on_sigterm
 
+    end_on_sigterm()
     grid = load_grid(args.grid, args.only, args.seeds)
     out = Path(args.out)
     failed = 0

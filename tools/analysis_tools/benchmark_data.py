@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -111,14 +111,14 @@ def measure_pipeline(dataset: Any, items: int) -> None:
         seconds, _ = timed(lambda: [dataset[item % len(dataset)] and None for item in range(items)])
     print(f'{items / seconds:.1f} items a second of one core, {1000 * seconds / items:.1f} ms each:')
     spent['around the transforms'] = seconds - sum(spent.values())
-    for name, part in spent.most_common():
+    for name, part in sorted(spent.items(), key=lambda item: -item[1]):
         print(f'    {name:<26}{1000 * part / items:>7.2f} ms{100 * part / seconds:>6.1f}%')
 
 
 @contextmanager
-def profiled(dataset: Any) -> Iterator[Counter[str]]:
+def profiled(dataset: Any) -> Iterator[dict[str, float]]:
     """Count the processor time of each transform."""
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     transforms = dataset.pipeline.transforms
 
     def measured(transform: Callable[[dict], dict]) -> Callable[[dict], dict]:

@@ -133,7 +133,8 @@ def make_photograph(size: tuple[int, int], rng: np.random.Generator) -> bytes:
 def write_images(folder: Path, images: list[dict[str, Any]]) -> None:
     """One file of each size, under the names of all images of it."""
     folder.mkdir(parents=True)
-    rng, first = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    first: dict[tuple[int, int], Path] = {}
     for image in images:
         path, size = folder / image['file_name'], (image['width'], image['height'])
         if size in first:
