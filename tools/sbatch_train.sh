@@ -8,10 +8,15 @@ set -euo pipefail
   '  GPUS (8), GPUS_PER_NODE (8, or GPUS where fewer), CPUS_PER_TASK (5), SRUN_ARGS, PORT as of slurm_train.sh' \
   '  SBATCH_ARGS (more for sbatch, such as --time 24:00:00); the log is WORK_DIR/slurm-JOBID.log' \
   '  without GPUs: GPUS_PER_NODE=0 and NTASKS (1), the number of processes'
+[ -f "$3" ] || usage_error "error: $3: no such config file"
 set_tasks
 mkdir -p "$4"
 # SBATCH_ARGS is a list of words.
 # shellcheck disable=SC2086
-exec sbatch --partition "$1" --job-name "$2" "${tasks[@]}" --cpus-per-task "${CPUS_PER_TASK:-5}" \
+sbatch --partition "$1" --job-name "$2" "${tasks[@]}" --cpus-per-task "${CPUS_PER_TASK:-5}" \
   --requeue --open-mode append --output "$4/slurm-%j.log" ${SBATCH_ARGS:-} \
-  --wrap "exec bash $(printf '%q ' "$tools/slurm_train.sh" "$@" --resume)"
+  --wrap "exec bash $(printf '%q ' "$tools/slurm_train.sh" "$@" --resume)" || {
+  status=$?
+  rmdir "$4" 2>/dev/null || true # only if there is nothing in it
+  exit "$status"
+}

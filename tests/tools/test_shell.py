@@ -110,6 +110,7 @@ def test_shellcheck(script):
             ['part', 'job', 'config.py'],
             'usage: bash tools/sbatch_train.sh PARTITION JOB CONFIG WORK_DIR',
         ),
+        ('sbatch_train.sh', ['part', 'job', 'config.py', 'work'], 'error: config.py: no such config file'),
         (
             'slurm_test.sh',
             ['part', 'job', 'config.py'],
@@ -121,6 +122,22 @@ def test_wrong_arguments(script, arguments, line):
     result = run(ROOT / 'tools' / script, *arguments)
     assert result.returncode == 2
     assert line in result.stderr
+
+
+def test_a_job_that_slurm_refuses_leaves_no_folder(tmp_path):
+    sbatch = write_script(
+        tmp_path / 'bin' / 'sbatch', '#!/bin/sh\necho "sbatch: error: invalid partition" >&2\nexit 1\n'
+    )
+    result = run(
+        ROOT / 'tools/sbatch_train.sh',
+        'part',
+        'job',
+        ROOT / 'configs/magnet_tiny_synthetic.py',
+        tmp_path / 'work',
+        PATH=f'{sbatch.parent}{os.pathsep}{os.environ["PATH"]}',
+    )
+    assert (result.returncode, result.stderr) == (1, 'sbatch: error: invalid partition\n')
+    assert not (tmp_path / 'work').exists()
 
 
 def assert_one_line(result: subprocess.CompletedProcess, *parts: str) -> None:
