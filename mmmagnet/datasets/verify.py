@@ -24,7 +24,7 @@ MAX_TOKENS = 20
 MAX_SPLITS = 100  # each is compared with each
 DEFAULT_TOKENIZER = 'bert-base-uncased'
 
-# refs, and sentences where a number is published, of each split (DESIGN section 2)
+# refs, and sentences where a number is published, of each split
 PUBLISHED: dict[tuple[str, str], dict[str, tuple[int, int | None]]] = {
     ('refcoco', 'unc'): {'train': (42404, None), 'val': (3811, 10834), 'testA': (1975, None), 'testB': (1810, None)},
     ('refcoco+', 'unc'): {'train': (42278, None), 'val': (3805, None), 'testA': (1975, None), 'testB': (1798, None)},

@@ -40,7 +40,7 @@ _DESCRIPTION = ('ref_id', 'sent_id', 'split', 'expression', 'family', 'distracto
 
 @METRICS.register_module()
 class ReferringSegMetric(BaseMetric):
-    """oIoU, mIoU and P@X over all (object, expression) pairs (DESIGN section 2), with gIoU, N-acc and T-acc.
+    """oIoU, mIoU and P@X over all (object, expression) pairs (docs/scoring.md), with gIoU, N-acc and T-acc.
 
     `score_terms` defines them; the last three are there where the set has pairs without target, that is, with a ground
     truth without pixels before it is resized. Each pair counts once, whatever the sampler pads and however many

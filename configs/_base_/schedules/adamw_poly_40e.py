@@ -1,5 +1,5 @@
 # AdamW 5e-5 at an effective batch of 32, poly decay per iteration, 40 epochs; an epoch is one pass over the refs
-# (DESIGN: [R], the baseline's defaults). With fewer GPUs than 32 / batch_size raise `accumulative_counts`.
+# (docs/paper.md: [R], the baseline's defaults). With fewer GPUs than 32 / batch_size raise `accumulative_counts`.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=5e-5, weight_decay=0.01),

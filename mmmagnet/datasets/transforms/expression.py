@@ -37,8 +37,8 @@ class TokenizeExpression(BaseTransform):
     Required key: ``expression``. Added keys: ``input_ids`` and ``word_mask``, each (L,) int64; 1 in the mask is a real
     word, [CLS] and [SEP] included.
 
-    What is longer than L is cut after the special tokens are added, as in the published evaluations (DESIGN section
-    2): a cut expression keeps one word more and loses its [SEP].
+    What is longer than L is cut after the special tokens are added, as in the published evaluations
+    (docs/paper.md [O]): a cut expression keeps one word more and loses its [SEP].
 
     Args:
         tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression, once in

@@ -13,7 +13,7 @@ from mmmagnet.registry import MODELS
 class AlignmentHead(BaseModule):
     """Projects words to the width of the mask features, averages them, and compares both under the mask.
 
-    Training only (DESIGN section 1, "Cross-modal alignment loss" [P: exists; form R]).
+    Training only (docs/paper.md [P: exists; form R]).
 
     Args:
         text_channels: D, width of the words.

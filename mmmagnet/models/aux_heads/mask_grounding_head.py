@@ -31,7 +31,7 @@ class MaskedWords(NamedTuple):
 
 @MODELS.register_module()
 class MaskGroundingHead(BaseModule):
-    """The paper's Mask Grounding (DESIGN section 1, "Mask Grounding" [P]; numbers marked there are [R]).
+    """The paper's Mask Grounding (docs/paper.md [P]; numbers marked there are [R]).
 
     Training only. It works on any text and image tokens: `mask_words` before the text tower, `loss` after it.
 

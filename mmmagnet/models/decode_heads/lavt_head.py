@@ -30,7 +30,7 @@ class DecodedLogits(NamedTuple):
 
 @MODELS.register_module()
 class LAVTHead(BaseModule):
-    """Decoder of LAVT (arXiv 2112.02244; DESIGN, `official_parity` [O]), with the interface of an mmseg decode head.
+    """Decoder of LAVT (arXiv 2112.02244; docs/paper.md [O]), with the interface of an mmseg decode head.
 
     From stage 4 down: upsample (bilinear, corners aligned) to the next finer map, concatenate it, two 3x3 convolutions
     with norm and ReLU; at the end a 1x1 convolution to background and foreground.

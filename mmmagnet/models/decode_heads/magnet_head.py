@@ -30,7 +30,7 @@ class DecodedMasks(NamedTuple):
 
 @MODELS.register_module()
 class MagNetHead(BaseModule):
-    """Pixel decoder over four scales and a masked-attention decoder of one query (DESIGN section 1, "Decoder" [O]).
+    """Pixel decoder over four scales and a masked-attention decoder of one query (docs/paper.md [O]).
 
     It has the interface of an mmseg decode head (`loss`, `predict`), with one channel of foreground logits.
 

@@ -10,7 +10,7 @@ from .word_attention import TokenNorm
 
 
 class PixelAttention(nn.Module):
-    """The text side of a cross-modal bridge: words query image tokens (DESIGN section 1, "CAM, text side" [P][O]).
+    """The text side of a cross-modal bridge: words query image tokens (docs/paper.md [P][O]).
 
     In reference code, with ``m`` the word mask, ``IN`` the instance norm over tokens and D the text width::
 

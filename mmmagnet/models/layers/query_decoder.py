@@ -59,7 +59,7 @@ class QueryDecoderLayer(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """Layers that cycle over the three coarser scales, with a prediction before the first and after each (DESIGN [O]).
+    """Layers that cycle over the three coarser scales, with predictions before and after each (docs/paper.md [O]).
 
     Args:
         width: E.

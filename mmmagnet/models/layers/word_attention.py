@@ -37,7 +37,7 @@ class TokenNorm(nn.Module):
 
 
 class WordAttention(nn.Module):
-    """A(V, T): language features for each image token (DESIGN section 1, "Word attention" [O]).
+    """A(V, T): language features for each image token (docs/paper.md [O]).
 
     In reference code, with ``m`` the word mask and ``w = width``::
 

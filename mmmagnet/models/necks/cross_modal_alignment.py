@@ -123,7 +123,7 @@ class Bridge(nn.Module):
 
 @MODELS.register_module()
 class CrossModalAlignment(BaseModule):
-    """Bridges between two staged towers (the paper's CAM; DESIGN section 1, "CAM" [P][O]).
+    """Bridges between two staged towers (the paper's CAM; docs/paper.md [P][O]).
 
     With ``pool_sizes=()`` and ``text_side=False`` it is LAVT's one-way fusion.
 

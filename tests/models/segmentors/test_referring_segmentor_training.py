@@ -21,7 +21,7 @@ def total(losses):
     return sum(value for name, value in losses.items() if 'loss' in name)
 
 
-# DESIGN section 5, "no gradient reaches": whatever the heads of training,
+# what no gradient reaches, whatever the heads of training
 NEVER = [
     r'class_embed',  # the 2-way class head has no loss
     r'self_attention\.in_proj_(weight|bias)\[[qk]\]',  # a single query attends to itself whatever it asks
