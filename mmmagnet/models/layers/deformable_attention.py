@@ -167,7 +167,7 @@ def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # kept for training too: autograd refuses to save a tensor made in inference mode
+@torch.inference_mode(False)  # kept for training, where autograd refuses to save a tensor of inference mode
 def level_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     """(S, 2) float32: (width, height) of each level."""
     return torch.tensor([(width, height) for height, width in shapes], dtype=torch.float32, device=device)
@@ -202,6 +202,7 @@ def run_compiled(
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # as above
 def level_index(shapes: tuple[tuple[int, int], ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """(S, 2) int64: (H, W) of each level, and (S,) int64: its first token."""
     sizes = torch.tensor(shapes)
