@@ -58,7 +58,7 @@ class ReferringSegMetric(BaseMetric):
         dump: File to which each pair is written as a line of JSON for each resolution, with its predicted mask as
             compressed RLE; `compare_dumps` reads it.
         prefix: Before the names of the scores.
-        collect_device: As of every MMEngine metric.
+        collect_device: Taken as from any metric of MMEngine; counts are small and gathered as Python numbers.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
         mean: Of R, G and B.
         std: Of R, G and B.
         bgr_to_rgb: Pictures come as BGR.
-        size_divisor: Pad sides to multiples of it.
+        size_divisor: In training, pad sides to multiples of it.
         trim_words: Cut. A network compiled by `torch.compile` is compiled again for a new length, so set it to False
             there. `ReferringSegmentor` does so where its neck reads pads (``compat``).
     """
@@ -80,7 +80,7 @@ class MultiSizePreProcessor(ReferringPreProcessor):
         mean: Of R, G and B.
         std: Of R, G and B.
         bgr_to_rgb: Pictures come as BGR.
-        size_divisor: Pad sides to multiples of it, before anything is squashed.
+        size_divisor: In training, pad sides to multiples of it, before anything is squashed.
         trim_words: See `ReferringPreProcessor`.
     """
 

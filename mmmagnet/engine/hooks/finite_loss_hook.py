@@ -23,10 +23,10 @@ from .referring_visualization_hook import picture_name
 class FiniteLossHook(Hook):
     """Skips steps whose loss or gradients are not finite, and ends the training when too many in a row are.
 
-    Nothing waits for the device in a step: gradients that are not finite become zero there, before the optimizer sees
-    them (its momentum still moves the weights a little), and the host looks every `interval` steps, so a training ends
-    that much later. In several processes the step is skipped by all of them: a loss that is not finite makes all its
-    gradients so, and those are averaged.
+    The hook itself waits for no device in a step: gradients that are not finite become zero there, before the
+    optimizer sees them (its momentum still moves the weights a little), and the host looks every `interval` steps, so a
+    training ends that much later. In several processes the step is skipped by all of them: a loss that is not finite
+    makes all its gradients so, and those are averaged.
 
     Args:
         max_skips: Steps in a row that may be skipped; one more ends the training.

@@ -38,10 +38,13 @@ class AlignmentHead(BaseModule):
             words: Words after the last bridge, (B, L, D).
             word_mask: (B, L), 1 = real word.
             mask_features: (B, E, H_1, W_1).
-            gt_masks: (B, 1, H, W), 1 in the mask. A feature is inside where most of its pixels are.
+            gt_masks: (B, 1, H, W): 1 in the mask, 0 outside, others unknown. A feature is where most of its pixels are.
         """
         share = (word_mask / word_mask.sum(1, keepdim=True)).unsqueeze(2)
         sentence = (self.word_proj(words) * share).sum(1)
         height, width = mask_features.shape[2:]
-        inside = F.adaptive_avg_pool2d((gt_masks == 1).float(), (height, width)).flatten(1) >= 0.5
-        return {'loss_align': self.align(mask_features.flatten(2).transpose(1, 2), sentence, inside)}
+        inside, outside = (
+            F.adaptive_avg_pool2d((gt_masks == label).float(), (height, width)).flatten(1) >= 0.5 for label in (1, 0)
+        )
+        pixels = mask_features.flatten(2).transpose(1, 2)
+        return {'loss_align': self.align(pixels, sentence, inside, outside & ~inside)}

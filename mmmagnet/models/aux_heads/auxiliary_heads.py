@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from ..parts import build_part
 from .mask_grounding_head import MaskedWords
 
 
-class AuxiliaryHeads(nn.ModuleList):
+class AuxiliaryHeads(ModuleList):
     """Builds heads of training, masks words for Mask Grounding, and sums up their losses.
 
     A segmentor keeps one, asks it for masked words before its text tower runs, and for the losses after everything ran

@@ -125,14 +125,15 @@ class MaskGroundingHead(BaseModule):
             masked_words: What `mask_words` returned.
 
         Returns:
-            ``loss_grounding``: the mean over the chosen words of all processes; zero, but connected to every parameter,
-            when there is none. ``acc_grounding``: percentage guessed right in this process.
+            ``loss_grounding``: a share whose mean over all processes is the mean over the chosen words of all of them;
+            zero, but connected to every parameter, when there is none. ``acc_grounding``: percentage guessed right in
+            this process.
         """
         hidden = self.predict_words(words, word_mask, image, gt_masks)
         logits = self.classifier(hidden.flatten(0, 1)[masked_words.positions]).float()
         target = masked_words.target
         count = (target >= 0).sum().float()
-        correct = (logits.argmax(1) == target).sum() if len(target) else count
+        correct = (logits.argmax(1) == target).sum()
         scored = count.clone()
         if get_world_size() > 1:
             all_reduce(scored, 'mean')  # so that the mean over processes is the mean over words

@@ -120,7 +120,8 @@ class MagNetHead(BaseModule):
         classes = torch.cat([prediction.classes for prediction in decoded.predictions], dim=1).float()
         if not self.no_target:
             # the class logits have no loss; kept in the graph so that DDP sees their gradient (zero)
-            losses['loss_bce'] = losses['loss_bce'] + 0 * classes.sum()
+            first = next(name for name in losses if 'loss' in name)
+            losses[first] = losses[first] + 0 * classes.sum()
             return losses
         absent = ~(labels == 1).flatten(1).any(1)
         informed = classes[:, 1:]  # (B, P - 1, 2)

@@ -174,6 +174,7 @@ def level_sizes(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Te
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def reference_points(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
     """(N, 2) float32: (x, y) of the centre of every token of all levels, in 0..1."""
     points = []

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for training, where autograd refuses to save a tensor of inference mode
 def sine_positions_2d(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """Sine positions of a map, as Mask2Former has them [O].
 
@@ -38,6 +39,7 @@ def sine_positions_2d(height: int, width: int, channels: int, device: torch.devi
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def sine_positions_1d(length: int, channels: int, device: torch.device) -> Tensor:
     """Sine positions of a sequence: (length, channels) float32, counted from 0; `channels` is even."""
     return _waves(torch.arange(length, dtype=torch.float32), channels).to(device)

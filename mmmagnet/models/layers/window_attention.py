@@ -106,7 +106,8 @@ def relative_position_index(size: int) -> Tensor:
     return (y[:, None] - y + size - 1) * (2 * size - 1) + x[:, None] - x + size - 1
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # kept for training, where autograd refuses to save a tensor of inference mode
 def shift_mask(height: int, width: int, size: int, shift: int, device: torch.device) -> Tensor:
     """What must not attend to each other in shifted windows, because the map was wrapped around.
 

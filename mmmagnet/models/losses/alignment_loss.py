@@ -43,25 +43,27 @@ class CrossModalAlignmentLoss(nn.Module):
         self.num_samples = num_samples
         self.loss_weight = loss_weight
 
-    def forward(self, pixels: Tensor, sentence: Tensor, inside: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, sentence: Tensor, inside: Tensor, outside: Tensor | None = None) -> Tensor:
         """Loss of a batch.
 
         Args:
             pixels: Pixel features, (B, N, E); any length, normalised here.
             sentence: t, (B, E); normalised here.
             inside: (B, N) bool, the mask.
+            outside: (B, N) bool, what is not; default: all the rest. Pixels in neither are unknown and do not count.
 
         Returns:
             A scalar.
         """
+        outside = ~inside if outside is None else outside
         with torch.autocast(pixels.device.type, enabled=False):  # it would take the products out of fp32
-            return self._compare(pixels.float(), sentence.float(), inside)
+            return self._compare(pixels.float(), sentence.float(), inside, outside)
 
-    def _compare(self, pixels: Tensor, sentence: Tensor, inside: Tensor) -> Tensor:
+    def _compare(self, pixels: Tensor, sentence: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
         pixels, sentence = F.normalize(pixels, dim=2), F.normalize(sentence, dim=1)
-        mean_in, mean_out = _mean_where(pixels, inside), _mean_where(pixels, ~inside)
+        mean_in, mean_out = _mean_where(pixels, inside), _mean_where(pixels, outside)
         drawn_in, valid_in = self._draw(pixels, inside)
-        drawn_out, valid_out = self._draw(pixels, ~inside)
+        drawn_out, valid_out = self._draw(pixels, outside)
 
         cross = drawn_in @ drawn_out.transpose(1, 2) / self.pixel_temperature  # (B, K, K)
         text_in, text_out = (torch.einsum('bke,be->bk', drawn, sentence) for drawn in (drawn_in, drawn_out))

@@ -52,8 +52,9 @@ class TwoClassLoss(nn.Module):
         logits, labels = logits.float(), labels.squeeze(1).long()
         losses = {}
         if self.ce_weight:
-            ce = F.cross_entropy(logits, labels, self.class_weight, ignore_index=self.ignore_index, reduction='sum')
-            weight = self.class_weight[1] * (labels == 1).sum() + self.class_weight[0] * (labels == 0).sum()
+            class_weight = self.class_weight.float()  # buffers are cast with the network
+            ce = F.cross_entropy(logits, labels, class_weight, ignore_index=self.ignore_index, reduction='sum')
+            weight = class_weight[1] * (labels == 1).sum() + class_weight[0] * (labels == 0).sum()
             losses['loss_ce'] = self.ce_weight * ce / weight.clamp(min=1e-6)
         if self.dice_weight:
             known = (labels != self.ignore_index).float()

@@ -154,10 +154,12 @@ class ReferringSegmentor(BaseSegmentor):
             'grounded_image': grounded.image,
             'mask_features': features.maps[0],
         }
-        for sample in data_samples:  # the losses of mmseg ask for int64
-            sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
+        own = hasattr(self.decode_head, 'feat_channels')  # a head whose mask features others may read
+        if not own or not all(hasattr(head, 'requires') for head in self.auxiliary_head):
+            for sample in data_samples:  # the losses of mmseg ask for int64
+                sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
         losses: dict[str, Tensor] = {}
-        if hasattr(self.decode_head, 'feat_channels'):  # a head whose mask features others may read
+        if own:
             decoded = self.decode_head(features.maps)
             tensors['mask_features'] = decoded.mask_features
             losses.update(add_prefix('decode', self.decode_head.loss_by_feat(decoded, data_samples)))

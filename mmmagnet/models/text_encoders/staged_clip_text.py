@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -111,11 +111,16 @@ class StagedClipText(BaseModule):
             (B, L, D).
         """
         first, last = self.stage_ends[stage - 1] if stage else 0, self.stage_ends[stage]
-        length = words.shape[1]
-        before = torch.ones(length, length, dtype=torch.bool, device=words.device).tril()
-        attended = before & word_mask[:, None, None, :].bool()
+        attended = causal_mask(words.shape[1], words.device) & word_mask[:, None, None, :].bool()
         for layer in self.layers[first:last]:
             call = partial(layer, causal_attention_mask=None)  # the mask given is causal already
             output = checkpointed(call, words, attended, active=self.with_cp)
             words = output if isinstance(output, torch.Tensor) else output[0]  # transformers 5 returns the tensor
         return self.final_layer_norm(words) if first < last == len(self.layers) else words
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # kept for training, where autograd refuses to save a tensor of inference mode
+def causal_mask(length: int, device: torch.device) -> Tensor:
+    """(L, L) bool: whether a word, row, reads another, column: itself and those before it."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()

@@ -25,11 +25,12 @@ def test_what_the_loss_is_given():
     losses = head.loss(words, word_mask, features, truth)
     assert losses.keys() == {'loss_align'}
 
-    pixels, sentence, inside = head.align.given
+    pixels, sentence, inside, outside = head.align.given
     torch.testing.assert_close(pixels, features.permute(0, 2, 3, 1).reshape(2, 6, 4))
     projected = words @ head.word_proj.weight.T + head.word_proj.bias
     torch.testing.assert_close(sentence, torch.stack([projected[0].mean(0), projected[1, :3].mean(0)]))
     assert inside.tolist() == [[True, True, False, False, False, False], [False, False, False, False, True, True]]
+    assert outside.tolist() == [[False, False, True, True, True, True], 6 * [False]]  # half unknown: in neither
 
 
 def test_default_loss():

@@ -29,6 +29,16 @@ def test_none_that_masks(configs):
     assert list(heads.loss(**tensors())) == (['loss_align'] if configs else [])
 
 
+def test_heads_are_initialised():
+    init_default_scope('mmseg')
+    constant = dict(type='Constant', layer='Linear', val=0.5)
+    stock = dict(type='FCNHead', in_channels=8, channels=4, num_classes=2)
+    heads = AuxiliaryHeads([dict(type='AlignmentHead', init_cfg=constant), stock], KNOWN)
+    heads.init_weights()
+    assert (heads[0].word_proj.weight == 0.5).all()
+    assert heads[1].conv_seg.weight.std() < 0.02  # mmseg's own 0.01
+
+
 @pytest.mark.parametrize('mode', ['joint', 'separate'])
 def test_both(mode):
     init_default_scope('mmseg')

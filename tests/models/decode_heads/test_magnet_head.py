@@ -101,6 +101,19 @@ def test_another_loss(head, maps, samples):
     assert losses['loss_dice'].item() == pytest.approx(default['loss_dice'].item() / 2, rel=1e-5)
 
 
+class _Squares(torch.nn.Module):
+    def forward(self, logits, labels):
+        return {'loss_squares': (logits.sigmoid() - labels).square().mean()}
+
+
+def test_a_loss_of_another_name(maps, samples):
+    head = MagNetHead(CHANNELS, **SMALL, loss_decode=dict(type=_Squares))
+    losses = head.loss(maps, samples)
+    assert losses.keys() == {'loss_squares'}
+    losses['loss_squares'].backward()
+    assert all(parameter.grad is not None for parameter in head.query_decoder.class_embed.parameters())
+
+
 def telling(head, **settings):
     """The same head, telling whether there is a target."""
     other = MagNetHead(CHANNELS, **SMALL, no_target=True, **settings).eval()

@@ -65,3 +65,12 @@ def test_nothing_known():
     assert losses['loss_ce'].item() == losses['loss_dice'].item() == 0
     sum(losses.values()).backward()
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_in_a_network_of_another_type(dtype):
+    logits, labels = torch.randn(1, 2, 4, 4, dtype=dtype), torch.randint(0, 2, (1, 1, 4, 4))
+    ours, whole = TwoClassLoss(1.0, 1.0).to(dtype)(logits, labels), TwoClassLoss(1.0, 1.0)(logits.float(), labels)
+    for name, value in whole.items():
+        assert ours[name].dtype == torch.float32
+        torch.testing.assert_close(ours[name], value, rtol=1e-2, atol=1e-3)

@@ -104,13 +104,16 @@ def test_it_learns(tiny_config, tiny_batch):
     assert history[-1] < 0.6 * history[0]
 
 
-def test_training_after_inference_mode(tiny_config, tiny_batch):
+@pytest.mark.parametrize(('with_cp', 'size'), [(False, 56), (True, 72)])
+def test_training_after_inference_mode(tiny_config, tiny_batch, with_cp, size):
     """What layers keep between calls may have been made in inference mode."""
+    for part in ('backbone', 'text_encoder', 'neck', 'decode_head'):
+        tiny_config[part]['with_cp'] = with_cp
     model = build(tiny_config)
-    inputs, samples = tiny_batch(size=56)  # a size that no other test uses
+    inputs, samples = tiny_batch(size=size)  # one that no other test uses
     with torch.inference_mode():
         model.predict(inputs, samples)
-    inputs, samples = tiny_batch(size=56)
+    inputs, samples = tiny_batch(size=size)
     total(model.loss(inputs, samples)).backward()
 
 
