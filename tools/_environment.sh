@@ -1,6 +1,12 @@
 # shellcheck shell=bash
 # Functions shared by quickstart.sh and run_tests.sh: the environment in .venv, and commands whose failure is one line.
-# Sourced after `cd` to the project's root. Bash 3.2 is enough.
+# Sourcing it changes to the project's root. Bash 3.2 is enough.
+
+# A path that the caller gave is of the folder of the call.
+case ${MMMAGNET_VENV:-} in '' | /*) ;; *) export MMMAGNET_VENV=$PWD/$MMMAGNET_VENV ;; esac
+case ${PYTHON:-} in /*) ;; */*) PYTHON=$PWD/$PYTHON ;; esac
+unset CDPATH # `cd` would look there first
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 # OpenMP's threads spin while they wait by default: on a busy machine a training step then takes twenty times as long.
 export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}" PYTHONUNBUFFERED=1
@@ -24,7 +30,7 @@ heading() {
 # The last word when something ends the script that has not said why itself.
 on_exit() {
   local status=$?
-  [ -z "$running_pid" ] || kill "$running_pid" 2>/dev/null || true
+  [ -z "$running_pid" ] || kill -- "$running_pid" 2>/dev/null || true
   [ "$status" -eq 0 ] || printf 'error: stopped at the step "%s"; the same command goes on from there\n' "$step" >&2
 }
 trap on_exit EXIT
@@ -141,7 +147,10 @@ make_venv() {
   echo "    making .venv with $("$base_python" --version 2>&1)"
   need_space "$PWD" 3000 'the environment'
   "$base_python" -c 'import venv' 2>/dev/null || fail "$base_python has no venv module: install it (Debian and Ubuntu: python3-venv)"
-  rm -rf .venv # what is left of one that has no working pip
+  if [ -e .venv ] && [ ! -e "$1" ] && ! rmdir .venv 2>/dev/null; then
+    fail '.venv has no pip, and another program made it: remove it, or name it by MMMAGNET_VENV=.venv to have it used'
+  fi
+  rm -rf .venv # what is left of one that was not finished
   { mkdir .venv && : >"$1"; } || fail "$PWD: cannot be written"
   if "$base_python" -c 'import ensurepip' 2>/dev/null; then
     quietly "$1" "$base_python" -m venv .venv

@@ -2,6 +2,7 @@
 # Functions shared by dist_*.sh and slurm_*.sh: one tool in several processes, by torchrun or by srun. They work from any
 # folder: paths are the caller's, only this checkout is found through the scripts' own place.
 
+unset CDPATH # `cd` would look there first
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$tools")
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"

@@ -28,7 +28,10 @@ def run() -> int:
     except torch.distributed.DistNetworkError as error:
         if 'EADDRINUSE' not in str(error):
             raise
-        print(f'error: port {os.environ.get("PORT")} of this computer is in use; set PORT to another', file=sys.stderr)
+        print(
+            f'error: port {os.environ.get("PORT", "29500")} of this computer is in use; set PORT to another',
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
       shift 2 ;;
     --work-dir)
       [ -n "${2:-}" ] || { echo 'error: --work-dir needs a folder' >&2; exit 2; }
-      case $2 in /*) work_dir=$2 ;; *) work_dir=$PWD/$2 ;; esac
+      case $2 in /*) work_dir=${2%/} ;; *) work_dir=$PWD/${2%/} ;; esac
       shift 2 ;;
     --smoke) smoke=1; shift ;;
     -h|--help) echo "$usage"; exit 0 ;;
@@ -25,9 +25,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/_environment.sh
-. tools/_environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 config=configs/magnet_tiny_synthetic.py
 if [ -n "$smoke" ]; then
@@ -43,11 +42,20 @@ fi
 
 # shown LOG PATTERN COMMAND...: its output goes to LOG, the lines of PATTERN also to the terminal, shortened.
 shown() {
-  local log=$1 pattern=$2 status=0
+  local log=$1 pattern=$2 status=0 group
   shift 2
-  "$@" 2>&1 </dev/null | tee "$log" | awk -v pattern="$pattern" '
-    $0 ~ pattern { sub(/^.* - (INFO|WARNING) - /, ""); sub(/base_lr: [^ ]+ +/, ""); gsub(/  +/, "  ")
-                   print "    " substr($0, 1, 140); fflush() }' || { status=${PIPESTATUS[0]}; [ "$status" -ne 0 ] || status=1; }
+  set -m # a process group, which a signal to this script can end as one
+  {
+    "$@" 2>&1 </dev/null | tee "$log" | awk -v pattern="$pattern" '
+      $0 ~ pattern { sub(/^.* - (INFO|WARNING) - /, ""); sub(/base_lr: [^ ]+ +/, ""); gsub(/  +/, "  ")
+                     print "    " substr($0, 1, 140); fflush() }' || { status=${PIPESTATUS[0]}; [ "$status" -ne 0 ] || status=1; }
+    exit "$status"
+  } &
+  group=$!
+  set +m
+  running_pid=-$group
+  wait "$group" || status=$?
+  running_pid=''
   [ "$status" -eq 0 ] || explain "$status" "$log"
 }
 
@@ -82,7 +90,7 @@ heading "training: $config"
 if [ -e "$work_dir/finished" ] && [ -e "$(last_checkpoint)" ]; then
   echo "    finished earlier: $(last_checkpoint)"
 else
-  launch=("$python" tools/train.py "$config")
+  launch=("$python" tools/train.py "$config" ${device[@]+"${device[@]}"})
   processes=$(cpu_processes)
   if [ "${processes:-1}" -gt 1 ]; then
     launch=(env PYTHON="$python" bash tools/dist_train.sh "$config" "$processes" --device cpu)

@@ -2,9 +2,8 @@
 # Everything CI checks: ruff, mypy and pytest, in .venv, which is made where missing. Needs no network once that stands.
 # usage: bash tools/run_tests.sh [pytest's arguments]
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/_environment.sh
-. tools/_environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
 make_environment dev
 

@@ -55,13 +55,14 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from mmmagnet.apis.command_line import join_processes, select_device
+    from mmmagnet.apis.command_line import end_on_sigterm, join_processes, select_device
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric
     from mmmagnet.evaluation.record import file_sha256, score_record, write_json
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.weights import inference_model, load_weights
 
+    end_on_sigterm()
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir, training=False)
     config.launcher = args.launcher
@@ -143,7 +144,7 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
 def referring_metrics(evaluator: Any) -> list[Any]:
     """The configs of this project's metric in an evaluator's."""
     metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-    return [metric for metric in metrics if metric['type'] == 'ReferringSegMetric']
+    return [metric for metric in metrics if str(metric['type']).rpartition('.')[2] == 'ReferringSegMetric']
 
 
 def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:

@@ -43,7 +43,15 @@ def train(args: argparse.Namespace) -> int:
     from mmmagnet.engine.hooks import LoadCheckHook
     from mmmagnet.engine.strategies import SHARDING, runner_class
     from mmmagnet.utils.checkpoint import refuse_code
-    from mmmagnet.utils.config import check_tokenizers, enable_amp, load_config, parse_options, set_resume, set_seed
+    from mmmagnet.utils.config import (
+        check_amp,
+        check_tokenizers,
+        enable_amp,
+        load_config,
+        parse_options,
+        set_resume,
+        set_seed,
+    )
 
     end_on_sigterm()
     refuse_code()
@@ -55,6 +63,7 @@ def train(args: argparse.Namespace) -> int:
         set_seed(config, args.seed)
     if args.amp:
         enable_amp(config)
+    check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
     elif config.get('resume'):

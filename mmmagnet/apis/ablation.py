@@ -13,16 +13,20 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
+import torch
 from mmengine.config import Config
 
-from mmmagnet.utils.config import ConfigError, load_config
+from mmmagnet.utils.config import ConfigError, load_config, parse_options
 
 from .ablation_report import Result, as_json, plot, rows, table
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+_PACKAGE = Path(__file__).resolve().parents[1]
+TOOLS = (_PACKAGE / '.mim' if (_PACKAGE / '.mim').is_dir() else _PACKAGE.parent) / 'tools'
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
 
     Raises:
         FileNotFoundError: If the file or a config is not there.
-        ConfigError: If a field is missing or not understood, a name unknown, or two names share a folder.
+        ConfigError: If a field is missing or not understood, a name unknown, an option no command line can have, or two
+            names share a folder.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,6 +95,8 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
         if field not in content:
             raise ConfigError(f'{path}: has no `{field}`')
     named = content['runs']
+    if not isinstance(named, dict) or not all(isinstance(run, dict) for run in named.values()):
+        raise ConfigError(f'{path}: `runs` is a dict of name -> dict(config=...)')
     for name, run in named.items():
         strange = set(run) - {'config', 'options', 'reference', 'seeds'}
         if strange or 'config' not in run:
@@ -105,6 +112,12 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
         config = path.parent / named[name]['config']
         if not config.is_file():
             raise FileNotFoundError(f'{config}: no such config file; run {name!r} of {path} names it')
+        for option, value in (named[name].get('options') or {}).items():
+            if parse_options([_as_text(option, value)]) != {option: value}:
+                raise ConfigError(
+                    f'{path}: options of run {name!r}: {option}={value!r} cannot be given on a command line; put it '
+                    'into a config of its own'
+                )
     counts = {name: named[name].get('seeds', content['seeds']) for name in names}
     if any(not isinstance(count, int) or count < 1 for count in counts.values()):
         raise ConfigError(f'{path}: `seeds` is a number from 1')
@@ -124,6 +137,10 @@ def load_grid(path: str | Path, only: Sequence[str] | None = None, seeds: Sequen
     return Grid(runs, names, list(content['splits']), references)
 
 
+def _as_text(option: str, value: Any) -> str:
+    return f'{option}={value}'.replace(' ', '')
+
+
 def run_grid(
     grid: Grid, out: Path, jobs: int, device: str | None, data_root: str | None, options: Sequence[str] = ()
 ) -> int:
@@ -141,11 +158,11 @@ def run_grid(
         _claim(run, out, data_root, options)
     waiting = [run for run in grid.runs if not (run.folder(out) / 'result.json').is_file()]
     print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
-    failed, processes = 0, _Processes()
+    failed, processes, gpus = 0, _Processes(), _gpus(device, jobs)
     with ThreadPoolExecutor(jobs) as pool:
         done = [
-            pool.submit(_train_and_score, run, index, grid, out, device, data_root, options, processes)
-            for index, run in enumerate(waiting)
+            pool.submit(_train_and_score, run, grid, out, device, data_root, options, processes, gpus)
+            for run in waiting
         ]
         try:
             for number, (run, future) in enumerate(zip(waiting, done, strict=True), start=1):
@@ -203,33 +220,43 @@ def _claim(run: Run, out: Path, data_root: str | None, options: Sequence[str]) -
     noted.write_text(settings)
 
 
+def _gpus(device: str | None, jobs: int) -> SimpleQueue[str]:
+    """For each run at a time the GPU that it sees, as CUDA_VISIBLE_DEVICES has it; empty names on a CPU."""
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count()))))
+    gpus: SimpleQueue[str] = SimpleQueue()
+    for gpu in islice(cycle([''] if device == 'cpu' else visible.split(',')), jobs):
+        gpus.put(gpu)
+    return gpus
+
+
 def _train_and_score(
     run: Run,
-    index: int,
     grid: Grid,
     out: Path,
     device: str | None,
     data_root: str | None,
     options: Sequence[str],
     processes: _Processes,
+    gpus: SimpleQueue[str],
 ) -> str | None:
     """One run to its end; returns what went wrong."""
     folder, began = run.folder(out), time.monotonic()
     shared = ['--work-dir', str(folder / 'work')]
     shared += ['--device', device] if device else []
     shared += ['--data-root', data_root] if data_root else []
-    replaced = [f'{name}={value}'.replace(' ', '') for name, value in run.options.items()] + list(options)
+    replaced = [_as_text(name, value) for name, value in run.options.items()] + list(options)
     shared += ['--cfg-options', *replaced] if replaced else []
-    environment = {'OMP_NUM_THREADS': '1', **os.environ}
-    if device != 'cpu' and 'CUDA_VISIBLE_DEVICES' in os.environ:
-        visible = os.environ['CUDA_VISIBLE_DEVICES'].split(',')
-        environment['CUDA_VISIBLE_DEVICES'] = visible[index % len(visible)]
     log = folder / 'log.txt'
 
     def command(tool: str, *arguments: str) -> bool:
-        with log.open('a') as stream:
-            given = [sys.executable, str(TOOLS / tool), str(run.config), *arguments, *shared]
-            return processes.run(given, stream, environment)
+        given = [sys.executable, str(TOOLS / tool), str(run.config), *arguments, *shared]
+        gpu = gpus.get()
+        try:
+            with log.open('a') as stream:
+                environment = {'OMP_NUM_THREADS': '1', **os.environ, 'CUDA_VISIBLE_DEVICES': gpu}
+                return processes.run(given, stream, environment)
+        finally:
+            gpus.put(gpu)
 
     if not command('train.py', '--resume', '--seed', str(run.seed)):
         return f'FAILED in training, see {log}'
@@ -254,7 +281,7 @@ def report(grid: Grid, out: Path) -> str:
     """Compare the finished runs; writes ``table.md``, ``table.json`` and ``table.png``, and returns the table.
 
     Raises:
-        ConfigError: If no run is finished.
+        ConfigError: If no run is finished, or one was not scored on a split of the grid.
     """
     results = []
     for run in grid.runs:
@@ -262,6 +289,12 @@ def report(grid: Grid, out: Path) -> str:
         if not (folder / 'result.json').is_file():
             continue
         stored = json.loads((folder / 'result.json').read_text())
+        missing = [split for split in grid.splits if split not in stored['metrics']]
+        if missing:
+            raise ConfigError(
+                f'{folder}: was not scored on {missing[0]}, which the grid has now: remove its result.json and run the '
+                'grid, which scores it again'
+            )
         scores = {split: stored['metrics'][split]['ref/oIoU'] for split in grid.splits}
         several = len(grid.splits) > 1
         dumps = {split: folder / (f'pairs_{split}.jsonl' if several else 'pairs.jsonl') for split in grid.splits}

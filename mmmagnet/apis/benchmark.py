@@ -53,7 +53,7 @@ class Benchmark:
         activation_mb: Of a training step: what both passes need at their peak on top of weights, gradients
             and the optimizer's state (`activation_bytes`); None of a prediction.
         auxiliary_share: Of a training step: share of the time that goes when the auxiliary heads do, their part of the
-            towers, the backward pass and the optimizer included; None of a prediction.
+            towers, the backward pass and the optimizer included; None of a prediction, or without `AuxiliaryHeads`.
         parts: Part of the network -> seconds, from repetitions of their own, forward only but for ``backward`` and
             ``optimizer``. Parts inside others are named after them; a compiled network's towers are one.
     """
@@ -89,7 +89,7 @@ def benchmark(
     device: str = 'cpu',
     repetitions: int = 10,
 ) -> Benchmark:
-    """Measure a `ReferringSegmentor`.
+    """Measure a `ReferringSegmentor`, or a segmentor of mmseg without text.
 
     Args:
         model: On `device`.
@@ -130,7 +130,8 @@ def benchmark(
     own: Parts = {}
     if isinstance(step, TrainingStep):
         own = {'backward': (step, ('backward',)), 'optimizer': (step.optimizer, ('step',))}
-        shares = auxiliary_share(model, run, max(3, repetitions // 2))
+        if isinstance(getattr(model, 'auxiliary_head', None), AuxiliaryHeads):
+            shares = auxiliary_share(model, run, max(3, repetitions // 2))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             activations = activation_bytes(model, step.forward_backward, device) / 2**20
     return Benchmark(
@@ -157,9 +158,10 @@ def make_batch(
 ) -> tuple[Tensor, list[SegDataSample]]:
     """Noise images (B, 3, H, W), random words, and a rectangle as the mask."""
     generator = torch.Generator().manual_seed(0)
+    words = model.text_encoder.vocab_size if hasattr(model, 'text_encoder') else 2
     samples = []
     for _ in range(batch):
-        ids = torch.randint(1, model.text_encoder.vocab_size, (tokens,), generator=generator)
+        ids = torch.randint(1, words, (tokens,), generator=generator)
         truth = torch.zeros(1, *size, dtype=torch.uint8)
         truth[:, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
         sample = SegDataSample(metainfo={'img_shape': size, 'ori_shape': size})
@@ -194,7 +196,7 @@ def auxiliary_share(model: Any, run: Callable[[], None], repetitions: int) -> fl
 def time_parts(
     model: Any, run: Callable[[], None], repetitions: int, device: str, own: Parts | None = None
 ) -> dict[str, float]:
-    """Median seconds that each part of a `ReferringSegmentor` takes in a call of `run`.
+    """Median seconds that each part of a network takes in a call of `run`.
 
     Args:
         model: The network.
@@ -204,19 +206,22 @@ def time_parts(
         own: More parts.
     """
     head = model.decode_head
-    parts: Parts = {
-        'image tower': (model.backbone, ('stem', 'stage', 'downsample')),
-        'text tower': (model.text_encoder, ('stem', 'stage')),
-        'bridges': (model.neck, ('bridge',)),
-    }
+    parts: Parts = {'image tower': (model.backbone, ('forward',))}
+    if hasattr(model, 'text_encoder'):
+        parts = {
+            'image tower': (model.backbone, ('stem', 'stage', 'downsample')),
+            'text tower': (model.text_encoder, ('stem', 'stage')),
+            'bridges': (model.neck, ('bridge',)),
+        }
     if 'extract_feat' in vars(model):  # compiled: nothing inside of it can be timed
         parts = {'towers and bridges': (model, ('extract_feat',))}
     parts['decode head'] = (head, ('forward',))
     for name in ('pixel_decoder', 'query_decoder'):
         if hasattr(head, name):
             parts[f'decode head: {name.replace("_", " ")}'] = (getattr(head, name), ('forward',))
-    for index, auxiliary in enumerate(model.auxiliary_head):
-        parts[f'{type(auxiliary).__name__} {index}'] = (auxiliary, ('loss',))
+    if isinstance(getattr(model, 'auxiliary_head', None), AuxiliaryHeads):
+        for index, auxiliary in enumerate(model.auxiliary_head):
+            parts[f'{type(auxiliary).__name__} {index}'] = (auxiliary, ('loss',))
     if hasattr(head, 'loss_by_feat'):
         parts['decode head: loss'] = (head, ('loss_by_feat',))
     parts.update(own or {})

@@ -22,7 +22,7 @@ from torch import Tensor
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.registry import MODELS, TRANSFORMS
 from mmmagnet.utils import DataError
-from mmmagnet.utils.config import ConfigError, check_registered, load_config
+from mmmagnet.utils.config import ConfigError, check_registered, leaf_datasets, load_config
 from mmmagnet.utils.weights import checkpoint_config, inference_model, load_weights
 from mmmagnet.visualization import draw_panels
 
@@ -209,15 +209,23 @@ def read_image(image: ImageLike) -> np.ndarray:
             raise DataError(f'image array {image.shape} {image.dtype}: give RGB (height, width, 3) of uint8')
         return image
     if isinstance(image, Image.Image):
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+        return _rgb(image, 'image')
     path = Path(image)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such image file')
     try:
         with Image.open(path) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+            return _rgb(opened, str(path))
+    except DataError:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another picture file') from error
+
+
+def _rgb(image: Image.Image, source: str) -> np.ndarray:
+    if image.mode[0] in 'IF':  # PIL would clip them at 255
+        raise DataError(f'{source}: has more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits')
+    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def _device_of(device: str | torch.device | None) -> torch.device:
@@ -227,14 +235,19 @@ def _device_of(device: str | torch.device | None) -> torch.device:
         raise ConfigError(f'device {device!r}: PyTorch knows no such device; give cpu or cuda') from error
     if found.type == 'cuda' and not torch.cuda.is_available():
         raise ConfigError(f'device {str(device)!r}: PyTorch sees no GPU here; give cpu')
+    try:
+        torch.zeros(1, device=found).item()
+    except Exception as error:  # whatever a backend that is not there raises
+        raise ConfigError(f'device {str(device)!r}: cannot be used here; give cpu or cuda') from error
     return found
 
 
 def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
     """The transforms of testing without those that read files of a dataset."""
-    pipeline = config.get('test_pipeline')
+    datasets = list(leaf_datasets((config.get('test_dataloader') or {}).get('dataset')))
+    pipeline = datasets[0].get('pipeline') if datasets else config.get('test_pipeline')
     if pipeline is None:
-        raise ConfigError(f'{source}: has no `test_pipeline`')
+        raise ConfigError(f'{source}: has neither a `test_dataloader` nor a `test_pipeline`')
     reading = ('LoadImageFromFile', 'LoadReducedImage', 'LoadReferringMask')
     return [dict(step) for step in pipeline if str(step['type']).rpartition('.')[2] not in reading]
 

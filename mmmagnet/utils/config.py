@@ -11,12 +11,13 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from .checkpoint import load_file
+from .checkpoint import CheckpointError, load_file
 from .config_text import ConfigError, check_registered, config_from_text
 from .latest_checkpoint import latest_checkpoint
 
 __all__ = [
     'ConfigError',
+    'check_amp',
     'check_registered',
     'check_tokenizers',
     'config_from_text',
@@ -38,6 +39,8 @@ _RUNNER_SETTINGS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
+    'sync_bn',
 }
 
 
@@ -59,8 +62,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: If the file is not there.
-        ConfigError: If the file does not run, an option names a setting that is unknown, or `data_root` would merge
-            datasets that are several.
+        ConfigError: If the file does not run, an option names a setting that is unknown or was only a step to others,
+            or `data_root` would merge datasets that are several.
     """
     found = Path(path)
     if not found.is_file():
@@ -120,8 +123,15 @@ def set_data_root(config: Config, data_root: str | Path, training: bool = True) 
 
 
 def set_seed(config: Config, seed: int) -> None:
-    """Let everything random in a training follow one seed: weights, order of the refs, what is drawn for them."""
+    """Let everything random in a training follow one seed: weights, order of the refs, what is drawn for them.
+
+    Raises:
+        ConfigError: If it is no seed of NumPy's.
+    """
     from mmmagnet.registry import DATA_SAMPLERS, DATASETS, MODELS
+
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f'seed {seed}: give one from 0 to {2**32 - 1}')
 
     config.randomness = {**(config.get('randomness') or {}), 'seed': seed}
     loader = config.get('train_dataloader') or {}
@@ -154,27 +164,62 @@ def enable_amp(config: Config) -> None:
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
+def check_amp(config: Config) -> None:
+    """Make sure that a config's mixed precision can run.
+
+    Raises:
+        ConfigError: If it needs a GPU, and there is none.
+    """
+    from mmengine.device import get_device
+
+    if (config.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ConfigError(
+            'optim_wrapper.type=AmpOptimWrapper: its mixed precision needs a GPU, and PyTorch sees none here; take a '
+            'config with an OptimWrapper'
+        )
+
+
 def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     """Let a training go on from a checkpoint, or from the newest whole one in its work dir, or start if there is none.
 
-    Weights, order and expressions go on by the seeds of the config stored in the checkpoint.
+    Weights, order and expressions go on by the seeds of the config stored in the checkpoint, the learning rate by its
+    schedule.
 
     Raises:
         FileNotFoundError: If the checkpoint is not there.
-        CheckpointError: If it cannot be read, or none in the work dir can.
+        CheckpointError: If it cannot be read, or none in the work dir can; if it has weights only.
+        ConfigError: If the config's schedule is another than the checkpoint's.
     """
     # MMEngine's own search believes a note that may be missing; and where the config has a `load_from`, it resumes that
-    latest = (checkpoint, load_file(checkpoint)) if checkpoint else latest_checkpoint(config.work_dir)
+    if checkpoint is None:
+        latest = latest_checkpoint(config.work_dir)
+    elif Path(checkpoint).is_dir():  # DeepSpeed's
+        latest = (Path(checkpoint), None)
+    else:
+        latest = (Path(checkpoint), load_file(checkpoint))
     config.resume = latest is not None
     if latest is None:
         return
     found, content = latest
     config.load_from = str(found)
-    text = content.get('meta', {}).get('cfg') if isinstance(content, dict) else None
-    if text is None:
+    if not isinstance(content, dict):
         return
-    stored = config_from_text(text, source=f'{found} (meta.cfg)')
-    config.randomness = stored.get('randomness') or {}
+    meta = content.get('meta') or {}
+    if 'optimizer' not in content or not {'epoch', 'iter'} <= meta.keys():
+        raise CheckpointError(
+            f'{found}: has weights but no state of a training (as best_*.pth): resume from an epoch_*.pth, or start '
+            f'anew from these weights with --cfg-options load_from={found}'
+        )
+    if 'cfg' not in meta:
+        return
+    stored = config_from_text(meta['cfg'], source=f'{found} (meta.cfg)')
+    if (config.get('param_scheduler') or []) != (stored.get('param_scheduler') or []):
+        raise ConfigError(
+            f'{found}: was trained with another param_scheduler, and --resume goes on with that: give none other, or '
+            f'start anew from its weights with --cfg-options load_from={found}'
+        )
+    seeds = {name: value for name, value in (stored.get('randomness') or {}).items() if name != 'deterministic'}
+    config.randomness = {**(config.get('randomness') or {}), **seeds}
     ours, theirs = (part.get('train_dataloader') or {} for part in (config, stored))
     pairs = [(ours.get('sampler') or {}, theirs.get('sampler') or {})]
     pairs += zip(leaf_datasets(ours.get('dataset')), leaf_datasets(theirs.get('dataset')), strict=False)
@@ -236,13 +281,36 @@ def _preprocessor(config: Config) -> dict[str, Any]:
 
 
 def _check_names(config: Config, options: dict[str, Any]) -> None:
-    """Refuse an option whose first name neither the config nor MMEngine's Runner knows: it would change nothing."""
+    """Refuse options that would change nothing.
+
+    One whose first name neither the config nor MMEngine's Runner knows, and one of a variable that the file had put
+    into settings when it ran.
+    """
     from mmengine.runner import Runner
 
-    known = {*config.keys(), *_RUNNER_SETTINGS, *inspect.signature(Runner.__init__).parameters}
+    read = {*_RUNNER_SETTINGS, *inspect.signature(Runner.__init__).parameters}
     for option in options:
         name = option.split('.')[0]
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name in read:
+            continue
+        if name not in config:
+            near = difflib.get_close_matches(name, {*config.keys(), *read}, n=1)
             hint = f'; did you mean {near[0]}?' if near else ''
             raise ConfigError(f'--cfg-options {option}: the config has no setting {name!r}{hint}')
+        settings = {key: value for key, value in config.to_dict().items() if key in read}
+        if config[name] not in ('', None) and (used := list(_places(settings, config.to_dict()[name]))):
+            raise ConfigError(
+                f'--cfg-options {option}: {name!r} is a variable of the config file, which has become other settings; '
+                f'set these: {", ".join(used)}'
+            )
+
+
+def _places(settings: Any, value: Any, path: str = '') -> Iterator[str]:
+    """Dotted names of the settings that are a text, list or dict."""
+    if not isinstance(value, (str, list, tuple, dict)):
+        return
+    for key, setting in settings.items() if isinstance(settings, dict) else enumerate(settings):
+        if setting == value:
+            yield f'{path}{key}'
+        elif isinstance(setting, (dict, list, tuple)):
+            yield from _places(setting, value, f'{path}{key}.')

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmmagnet.apis import ablation
 from mmmagnet.apis.ablation import load_grid, report, run_grid
 from mmmagnet.apis.ablation_report import Result, rows, table
 from mmmagnet.utils.config import ConfigError
@@ -67,6 +68,14 @@ def test_a_run_with_fewer_seeds(grid_file):
         (("'c': dict(", "'c': dict(option={}, "), None, ConfigError, "'c' has the unknown field 'option'; fields are"),
         (("'c': dict(config=", "'c': dict(options="), None, ConfigError, "'c' has no `config`"),
         (("'c': dict(", "'B x_0.5': dict("), None, ConfigError, "'b, x=0.5' and 'B x_0.5' would share"),
+        (
+            ("'c': dict(config='one.py', reference='b, x=0.5')", "'c': 'one.py'"),
+            None,
+            ConfigError,
+            'dict of name -> dict',
+        ),
+        (("compat': True", "parts': [dict(type='x')]"), None, ConfigError, 'cannot be given on a command line'),
+        (("compat': True", "compat': 'two words'"), None, ConfigError, 'cannot be given on a command line'),
         (("'one.py')", "'two.py')"), None, FileNotFoundError, r"two\.py: no such config file; run 'a'"),
     ],
 )
@@ -131,6 +140,32 @@ def test_run_resume_and_report(grid_file, tools, tmp_path, capsys):
     assert (out / 'table.png').stat().st_size > 1000
     with pytest.raises(ConfigError, match=r'holds a run of .* with other settings: remove it'):
         run_grid(grid, out, 1, 'cpu', None, ['x=2'])
+
+
+def test_a_split_that_came_later(grid_file, tools, tmp_path):
+    assert run_grid(load_grid(grid_file), tmp_path / 'out', 2, 'cpu', None) == 0
+    grid_file.write_text(GRID.replace("'testB'", "'testA'"))
+    with pytest.raises(ConfigError, match=r'seed_0: was not scored on testA.*remove its result\.json'):
+        report(load_grid(grid_file), tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+    ('device', 'visible', 'jobs', 'expected'),
+    [
+        (None, None, 3, ['0', '1', '0']),
+        ('cuda', '4,7', 2, ['4', '7']),
+        (None, '4,7', 1, ['4']),
+        ('cpu', '4,7', 2, ['', '']),
+    ],
+)
+def test_gpus(monkeypatch, device, visible, jobs, expected):
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible is not None:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
+    gpus = ablation._gpus(device, jobs)
+    assert [gpus.get() for _ in range(jobs)] == expected
+    assert gpus.empty()
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGKILL'), reason='needs signals of POSIX')

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 
 from mmmagnet.apis import benchmark as module
 from mmmagnet.apis.benchmark import benchmark
@@ -49,6 +50,22 @@ def test_training(measure):
     assert len(model.auxiliary_head) == 2
     assert result.auxiliary_share < 1  # below zero where something else disturbed it
     assert result.gflops > 2 * measure()[1].gflops
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_a_network_without_text(train, tiny_config):
+    config = ConfigDict(
+        type='EncoderDecoder',
+        backbone=dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=8, init_cfg=None),
+        decode_head={**tiny_config['decode_head'], 'in_channels': (8, 16, 32, 64)},
+        train_cfg={},
+        test_cfg=dict(mode='whole'),
+    )
+    model = MODELS.build(config)
+    optimizer = torch.optim.AdamW(model.parameters()) if train else None
+    result = benchmark(model, optimizer, 2, (64, 64), 6, repetitions=1)
+    assert {'image tower', 'decode head', 'all'} | DECODER <= result.parts.keys()
+    assert result.auxiliary_share is None
 
 
 def test_parts_of_a_compiled_network(measure):

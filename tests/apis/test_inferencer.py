@@ -151,9 +151,20 @@ def test_wrong_images(inferencer, pixels, tmp_path):
     for path in (text, cut):
         with pytest.raises(DataError, match=f'{path}: not a whole image'):
             inferencer(path, 'x')
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / 'deep.png')
+    with pytest.raises(DataError, match=r'deep\.png: has more than 8 bits'):
+        inferencer(tmp_path / 'deep.png', 'x')
     for array in (pixels[..., 0], pixels / 255):
         with pytest.raises(DataError, match=r'give RGB \(height, width, 3\) of uint8'):
             inferencer(array, 'x')
+
+
+def test_pipeline_of_testing(checkpoint, tmp_path):
+    """The one that is scored with counts, whatever the variable it came from holds."""
+    config = tiny_config(**{'test_dataloader.dataset.pipeline.1.scale': (64, 96)})
+    path = rewritten(checkpoint, tmp_path, meta={'cfg': config.pretty_text})
+    assert config.test_pipeline[1].scale == (64, 64)
+    assert ReferringInferencer(path, device='cpu').pipeline.transforms[0].scale == (64, 96)
 
 
 def test_save(inferencer, pixels, tmp_path):
@@ -200,7 +211,7 @@ def test_checkpoint_of_another_model(checkpoint, tmp_path, change, message):
         ('model = dict(', "import os\nos.system('touch {canary}')\nmodel = dict(", r"'import os' is more than values"),
         ("type='StagedSwin'", "type='os.system', command='touch {canary}'", "type='os.system' is no registered part"),
         ("type='PackReferringInputs'", "type='os.system', command='touch {canary}'", "type='os.system' is no"),
-        ('test_pipeline = ', 'renamed = ', 'has no `test_pipeline`'),
+        ('test_', 'renamed_', 'has neither a `test_dataloader` nor a `test_pipeline`'),
         ('model = ', 'renamed = ', 'has no `model`'),
     ],
 )
@@ -214,7 +225,9 @@ def test_config_in_a_checkpoint_is_not_run(checkpoint, tmp_path, find, replace, 
     assert not canary.exists()
 
 
-@pytest.mark.parametrize(('device', 'message'), [('nonsense', 'knows no such device'), ('cuda', 'sees no GPU')])
+@pytest.mark.parametrize(
+    ('device', 'message'), [('nonsense', 'knows no such device'), ('cuda', 'sees no GPU'), ('meta', 'cannot be used')]
+)
 def test_device(checkpoint, device, message, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     with pytest.raises(ConfigError, match=message):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +170,13 @@ def test_no_such_python(project):
     assert_one_line(run(project / 'tools' / 'quickstart.sh', PYTHON='no-such-python'), 'PYTHON=no-such-python')
 
 
+@pytest.mark.parametrize('script', ['quickstart.sh', 'run_tests.sh'])
+def test_an_environment_of_another_program_stays(project, script):
+    other = write_script(project / '.venv' / 'bin' / 'python', f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    assert_one_line(run(project / 'tools' / script, PYTHON=sys.executable), '.venv has no pip', 'MMMAGNET_VENV=.venv')
+    assert other.is_file()
+
+
 @pytest.mark.parametrize(
     ('lacking', 'line'),
     [("*'import venv'*", 'has no venv module'), ('*ensurepip* | *"-m pip"*', 'has neither ensurepip nor pip')],
@@ -250,6 +259,53 @@ def test_second_run_reuses(project, tmp_path):
         assert ('tools/train.py' in log.read_text()) == trained
         assert '/best_ref_oIoU_epoch_1.pth --data-root data/synthetic_easy' in log.read_text()
         assert ('finished earlier' in result.stdout) != trained
+
+
+def test_paths_are_of_the_call(project, tmp_path):
+    _, log = fake_environment(tmp_path / 'env')
+    (tmp_path / 'tools').mkdir()
+    result = run(
+        'project/tools/quickstart.sh',
+        *('--work-dir', 'work/', '--device', 'cpu'),
+        cwd=tmp_path,
+        MMMAGNET_VENV='env',
+        CDPATH=f'{tmp_path / "env"}:.',
+    )
+    assert result.returncode == 0, result.stderr
+    assert f'--work-dir {tmp_path / "work"} ' in log.read_text()
+    assert '--device cpu' in next(line for line in log.read_text().splitlines() if 'train.py' in line)
+    config = project / 'configs' / 'magnet_tiny_synthetic.py'
+    config.write_text(config.read_text() + 'train_cfg = dict(max_epochs=9)\n')
+    result = run(project / 'tools' / 'quickstart.sh', '--work-dir', 'work/', cwd=tmp_path, MMMAGNET_VENV='env')
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.glob('work*/epoch_2.pth'))) == 2
+
+
+def test_sigterm_ends_the_step(project, tmp_path):
+    environment, _ = fake_environment(tmp_path / 'env')
+    python = environment / 'bin' / 'python'
+    started = tmp_path / 'started'
+    sleep = f'case "$*" in *synthetic.py*) echo $$ >"{started}"; exec sleep 120 ;; esac'
+    python.write_text(python.read_text().replace('#!/bin/sh\n', f'#!/bin/sh\n{sleep}\n'))
+    process = subprocess.Popen(
+        ['bash', project / 'tools' / 'quickstart.sh'],
+        env={**os.environ, 'MMMAGNET_VENV': str(environment)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (started.is_file() and started.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, 'stopped at the step "data: data/synthetic_easy"' in said) == (143, True)
+    while time.monotonic() < deadline:  # it is ended a moment later
+        try:
+            os.kill(int(started.read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail('the step goes on')
 
 
 def test_interrupted_training_goes_on(project, tmp_path):

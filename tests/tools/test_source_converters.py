@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -70,5 +71,8 @@ def test_splits_of_mdetr(sources, tmp_path, capsys):
     out = tmp_path / 'out'
     assert run('mdetr', f'testA={file}', file, '--images', tmp_path, '--out', out) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ['testA', 'val']
+    (tmp_path / 'a=b').mkdir()
+    moved = Path(shutil.copy(file, tmp_path / 'a=b' / 'x_val.json'))
+    assert run('mdetr', moved, f'testA={moved}', '--images', tmp_path, '--out', tmp_path / 'c') == 0
     assert run('mdetr', f'val={file}', file, '--images', tmp_path, '--out', tmp_path / 'b') == 2
     assert 'a second file of the split val' in capsys.readouterr().err

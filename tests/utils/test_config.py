@@ -11,8 +11,10 @@ import torch
 from mmengine.config import Config
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.checkpoint import CheckpointError
 from mmmagnet.utils.config import (
     ConfigError,
+    check_amp,
     check_registered,
     check_tokenizers,
     config_from_text,
@@ -64,6 +66,12 @@ def test_options_data_root_and_work_dir(file, tmp_path):
         (['trian_dataloader.batch_size=1'], "no setting 'trian_dataloader'; did you mean train_dataloader"),
         (['nonsense'], "'nonsense' is not of the form name=value"),
         (['pipeline.3.type=x'], 'cfg-options'),
+        (
+            ['data_root=data/two'],
+            r"'data_root' is a variable .* set these: train_dataloader\.dataset\.data_root, .*val_dataloader\.dataset"
+            r'\.dataset\.data_root, test_dataloader\.dataset\.datasets\.0\.data_root, .*1\.data_root',
+        ),
+        (['dataset.split=val'], r"'dataset' is a variable .* set these: train_dataloader\.dataset, "),
     ],
 )
 def test_wrong_options(file, pairs, message):
@@ -126,6 +134,22 @@ def test_amp_needs_a_gpu(file, monkeypatch):
         enable_amp(config)
 
 
+def test_a_config_with_amp_needs_a_gpu(monkeypatch):
+    config = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper')))
+    for device in ('cuda', 'cpu'):
+        monkeypatch.setattr('mmengine.device.get_device', lambda device=device: device)
+        if device == 'cuda':
+            check_amp(config)
+    with pytest.raises(ConfigError, match=r'AmpOptimWrapper: .* needs a GPU'):
+        check_amp(config)
+
+
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_no_seed(file, seed):
+    with pytest.raises(ConfigError, match=f'seed {seed}: give one from 0'):
+        set_seed(load_config(file), seed)
+
+
 def test_resume(file, tmp_path):
     config = load_config(file, {'load_from': 'pretrained.pth'}, work_dir=tmp_path / 'run')
     set_resume(config, None)
@@ -136,14 +160,15 @@ def test_resume(file, tmp_path):
     def stored(change):
         before = load_config(file)
         change(before)
-        return {'meta': {'seed': 5, 'cfg': before.pretty_text}, 'state_dict': {}}
+        return {'meta': {'epoch': 1, 'iter': 9, 'cfg': before.pretty_text}, 'state_dict': {}, 'optimizer': {}}
 
     torch.save(stored(lambda config: set_seed(config, 5)), latest)
     torch.save(stored(lambda config: config.merge_from_dict({'randomness.seed': 7})), other)
+    config.randomness.deterministic = False
     (tmp_path / 'run' / 'last_checkpoint').write_text(str(latest))
     set_resume(config, other)
     assert (config.resume, config.load_from) == (True, str(other))
-    assert config.randomness.seed == 7
+    assert config.randomness == {'seed': 7, 'deterministic': False}
     assert config.train_dataloader.dataset.get('seed') is None  # had none of its own
     set_resume(config, None)
     assert (config.resume, config.load_from) == (True, str(latest))
@@ -151,6 +176,21 @@ def test_resume(file, tmp_path):
     assert config.train_dataloader.sampler.seed == 5
     with pytest.raises(FileNotFoundError, match=r'epoch_9\.pth'):
         set_resume(config, tmp_path / 'epoch_9.pth')
+    (tmp_path / 'folder').mkdir()
+    set_resume(config, tmp_path / 'folder')  # DeepSpeed's
+    assert (config.resume, config.load_from) == (True, str(tmp_path / 'folder'))
+    config.param_scheduler = [dict(type='PolyLR', end=9)]
+    with pytest.raises(ConfigError, match=r'epoch_2\.pth: was trained with another param_scheduler'):
+        set_resume(config, other)
+
+
+@pytest.mark.parametrize(
+    'content', [{'state_dict': {}}, {'state_dict': {}, 'meta': {'epoch': 1, 'iter': 9}}, {'optimizer': {}, 'meta': {}}]
+)
+def test_weights_alone_are_not_resumed(file, tmp_path, content):
+    torch.save(content, tmp_path / 'best.pth')
+    with pytest.raises(CheckpointError, match=r'best\.pth: has weights but no state .*load_from=.*best\.pth'):
+        set_resume(load_config(file), tmp_path / 'best.pth')
 
 
 def test_text_gives_back_the_config(file):

@@ -21,7 +21,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the configs'")
     parser.add_argument('--only', nargs='+', metavar='NAME', help='runs of the grid (default: all)')
     parser.add_argument('--seeds', type=int, nargs='+', help="seeds (default: 0 to the grid's number of them)")
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time; on GPUs each takes the next one')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='runs at a time, each on a GPU of its own where there are enough'
+    )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
     parser.add_argument('--report', action='store_true', help='only compare what is finished')
     parser.add_argument(

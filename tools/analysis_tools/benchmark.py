@@ -37,6 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
     import torch
+    from mmengine.config import ConfigDict
     from mmengine.logging import MMLogger
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
@@ -61,10 +62,15 @@ def measure(args: argparse.Namespace) -> int:
     torch.manual_seed(0)
     network = config.model.to_dict()
     if not training:
-        network = {**inference_model(network), 'compile': network.get('compile')}
-    model = MODELS.build(network).to(device)
+        compiled = {'compile': network['compile']} if 'compile' in network else {}
+        network = {**inference_model(network), **compiled}
+    model = MODELS.build(ConfigDict(network)).to(device)
     MMLogger.get_instance('benchmark', log_level='WARNING')  # the settings of each of hundreds of weights are logged
-    optimizer = build_optim_wrapper(model, config.optim_wrapper).optimizer if training else None
+    optimizer = None
+    if training:  # --precision decides on autocast
+        wrapper = {name: config.optim_wrapper.get(name) for name in ('optimizer', 'paramwise_cfg', 'constructor')}
+        given = {name: value for name, value in wrapper.items() if value is not None}
+        optimizer = build_optim_wrapper(model, given).optimizer
     result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat)
     print(f'{args.config}, {args.mode}, {args.precision} on {device}')
     print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')

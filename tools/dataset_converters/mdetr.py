@@ -32,9 +32,11 @@ def convert(args: argparse.Namespace) -> int:
 
     files: dict[str, Path] = {}
     for given in args.files:
-        split, named, file = given.rpartition('=')
+        split, named, file = given.partition('=')
         path = Path(file)
-        split = split if named else split_of(path)
+        if not named or Path(given).is_file():
+            path = Path(given)
+            split = split_of(path)
         if split in files:
             raise DataError(f'{path}: a second file of the split {split}, after {files[split]}')
         files[split] = path

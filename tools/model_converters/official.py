@@ -121,8 +121,9 @@ def write(content: dict[str, Any], path: Path) -> None:
         with partial.open('wb') as stream:
             torch.save(content, stream)
         partial.replace(path)
-    except OSError as error:
-        raise OSError(f'{path}: cannot be written ({error.strerror})') from error
+    except (OSError, RuntimeError) as error:  # PyTorch's own of a disk that fills in the middle
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f'{path}: cannot be written, is the disk full? ({cause})') from error
     finally:
         partial.unlink(missing_ok=True)
 
