@@ -230,26 +230,32 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
 
 
 def check_tokenizers(config: Config, model: Any) -> None:
-    """Make sure that the training's tokenizers and the text tower have the same words.
+    """Make sure that the training's tokenizers fit the text tower.
 
     Args:
         config: Of the training.
-        model: The network; one without a `text_encoder` that tells its `vocab_size` is not looked at.
+        model: The network; what its `text_encoder` does not tell (`vocab_size`, `mask_token_id`, `max_tokens`) is not
+            looked at.
 
     Raises:
-        ConfigError: If a tokenizer has more words than the tower, or its [MASK] is another.
+        ConfigError: If a tokenizer has more words than the tower, gives more at a time, or its [MASK] is another.
         DataError: If a tokenizer is not to be had.
     """
     from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 
     tower = getattr(getattr(model, 'module', model), 'text_encoder', None)
     size, mask = getattr(tower, 'vocab_size', None), getattr(tower, 'mask_token_id', None)
-    steps = (
+    room = getattr(tower, 'max_tokens', None)
+    steps = [
         step
         for dataset in leaf_datasets((config.get('train_dataloader') or {}).get('dataset'))
         for step in dataset.get('pipeline') or ()
-    )
-    for name in {step['tokenizer'] for step in steps if step['type'] in ('TokenizeExpression', TokenizeExpression)}:
+        if step['type'] in ('TokenizeExpression', TokenizeExpression)
+    ]
+    longest = max((step.get('max_length', 20) for step in steps), default=0)
+    if room is not None and longest > room:
+        raise ConfigError(f'TokenizeExpression: max_length={longest}, but the text tower has places for {room} tokens')
+    for name in {step['tokenizer'] for step in steps}:
         tokenizer = load_tokenizer(name)
         if size is not None and len(tokenizer) > size:
             raise ConfigError(

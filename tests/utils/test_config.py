@@ -285,13 +285,17 @@ SYNTHETIC = 'package://mmmagnet/datasets/synthetic/tokenizer'
     [
         (dict(vocab_size=160, mask_token_id=4), None),
         (dict(vocab_size=200, mask_token_id=None), None),
+        (dict(vocab_size=160, max_tokens=20), None),
+        (dict(vocab_size=160, max_tokens=19), 'max_length=20, but the text tower has places for 19 tokens'),
         (dict(vocab_size=100, mask_token_id=4), r'tokenizer=.* has 160 words and .*vocab_size=100 fewer'),
         (dict(vocab_size=160, mask_token_id=103), r'mask_token_id=103, but \[MASK\] of .* is 4: set model\.text_enc'),
         (None, None),
     ],
 )
 def test_tokenizers_belong_to_the_text_tower(tower, message):
-    dataset = dict(type='RefCOCODataset', pipeline=[dict(type='TokenizeExpression', tokenizer=SYNTHETIC)])
+    dataset = dict(
+        type='RefCOCODataset', pipeline=[dict(type='TokenizeExpression', tokenizer=SYNTHETIC, max_length=20)]
+    )
     config = Config(dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))))
     model = torch.nn.Module()
     model.text_encoder = tower and SimpleNamespace(**tower)

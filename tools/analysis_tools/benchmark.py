@@ -66,6 +66,9 @@ def measure(args: argparse.Namespace) -> int:
         network = {**inference_model(network), **compiled}
     model = MODELS.build(ConfigDict(network)).to(device)
     MMLogger.get_instance('benchmark', log_level='WARNING')  # the settings of each of hundreds of weights are logged
+    room = getattr(getattr(model, 'text_encoder', None), 'max_tokens', None)
+    if room is not None and args.tokens > room:
+        raise ConfigError(f'--tokens {args.tokens}: the text tower has places for {room}')
     optimizer = None
     if training:  # --precision decides on autocast
         wrapper = {name: config.optim_wrapper.get(name) for name in ('optimizer', 'paramwise_cfg', 'constructor')}

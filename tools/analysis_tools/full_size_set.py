@@ -41,6 +41,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.refs < 20:
         parser.error('--refs is a number from 20')
+    if args.seed < 0:
+        parser.error('--seed is a number from 0')
     return args
 
 

@@ -75,6 +75,9 @@ class StagedBert(BaseModule):
         self.num_stages = len(stage_ends)
         self.out_channels: int = settings.hidden_size
         self.vocab_size: int = settings.vocab_size
+        places = getattr(self.embeddings, 'position_embeddings', None)
+        unused = 0 if places is None or places.padding_idx is None else places.padding_idx + 1  # RoBERTa's first two
+        self.max_tokens: int | None = None if places is None else places.num_embeddings - unused
         if mask_token_id is None:
             published = _MASK_TOKENS.get(settings.model_type)
             mask_token_id = published if published is not None and published < self.vocab_size else None

@@ -66,6 +66,7 @@ class StagedClipText(BaseModule):
         self.num_stages = len(stage_ends)
         self.out_channels: int = settings.hidden_size
         self.vocab_size: int = settings.vocab_size
+        self.max_tokens: int = settings.max_position_embeddings
         if mask_token_id is None:
             mask_token_id = self.vocab_size
             words = nn.Embedding(self.vocab_size + 1, self.out_channels)

@@ -174,6 +174,10 @@ def test_kin_of_bert(kind, tmp_path):
             torch.testing.assert_close(output[MASK.bool()], expected[end][MASK.bool()])
     staged(encoder, ids)[-1].sum().backward()
     assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+    longest = torch.full((1, encoder.max_tokens), 5)
+    encoder.stem(longest, torch.ones_like(longest))
+    with pytest.raises((IndexError, RuntimeError)):
+        encoder.stem(torch.full((1, encoder.max_tokens + 1), 5), torch.ones(1, encoder.max_tokens + 1))
 
 
 @pytest.mark.parametrize(

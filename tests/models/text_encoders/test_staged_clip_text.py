@@ -78,7 +78,7 @@ def test_words_see_no_later_ones_and_no_pads():
 
 def test_mask_of_its_own():
     encoder = StagedClipText(SIZES, (1, 2, 3, 4))
-    assert (encoder.mask_token_id, encoder.vocab_size, encoder.out_channels) == (20, 20, 12)
+    assert (encoder.mask_token_id, encoder.vocab_size, encoder.max_tokens, encoder.out_channels) == (20, 20, 8, 12)
     assert encoder.embeddings.token_embedding.weight.shape == (21, 12)
     head = MaskGroundingHead(
         12, 8, encoder.vocab_size, encoder.mask_token_id, mask_ratio=1.0, keep_ratio=0.0, num_heads=2
