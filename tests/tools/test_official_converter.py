@@ -170,15 +170,19 @@ def test_the_released_file_is_never_overwritten(released, tmp_path, capsys):
     assert (tmp_path / 'released.pth').read_bytes() == before
 
 
-def test_full_disk(released, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    'error', [OSError(28, 'No space left on device'), RuntimeError('unexpected pos 64 vs 0: No space left on device')]
+)
+def test_full_disk(released, tmp_path, capsys, monkeypatch, error):
     def full(content, stream):
         stream.write(b'half')
-        raise OSError(28, 'No space left on device')
+        raise error
 
     torch.save(released('lavt'), tmp_path / 'released.pth')
     monkeypatch.setattr(torch, 'save', full)
     assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 2
-    assert 'ours.pth: cannot be written (No space left on device)' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'ours.pth: cannot be written, is the disk full? (' in said and 'No space left on device)' in said
     assert [path.name for path in tmp_path.iterdir()] == ['released.pth']
 
 
