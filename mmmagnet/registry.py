@@ -9,8 +9,18 @@ from mmseg.registry import (
     HOOKS,
     METRICS,
     MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
     TRANSFORMS,
     VISUALIZERS,
 )
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'METRICS', 'MODELS', 'TRANSFORMS', 'VISUALIZERS']
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'HOOKS',
+    'METRICS',
+    'MODELS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'TRANSFORMS',
+    'VISUALIZERS',
+]

@@ -55,7 +55,8 @@ class Benchmark:
         auxiliary_share: Of a training step: share of the time that goes when the auxiliary heads do, their part of the
             towers, the backward pass and the optimizer included; None of a prediction, or without `AuxiliaryHeads`.
         parts: Part of the network -> seconds, from repetitions of their own, forward only but for ``backward`` and
-            ``optimizer``. Parts inside others are named after them; a compiled network's towers are one.
+            ``optimizer``. Parts inside others are named after them; a compiled network's towers are one. ``data``,
+            where it was measured, is not in ``all``: workers prepare batches while the network runs.
     """
 
     mode: str
@@ -88,6 +89,7 @@ def benchmark(
     precision: str = 'fp32',
     device: str = 'cpu',
     repetitions: int = 10,
+    load: Callable[[], Any] | None = None,
 ) -> Benchmark:
     """Measure a `ReferringSegmentor`, or a segmentor of mmseg without text.
 
@@ -100,6 +102,7 @@ def benchmark(
         precision: Autocast to this type; ``fp32`` is none.
         device: ``cpu`` or ``cuda``.
         repetitions: Number of them, after two to warm up.
+        load: Prepares a batch, as one worker does; timed as the part ``data``.
     """
     dtype = PRECISIONS[precision]
     inputs, samples = make_batch(model, batch, size, tokens, device)
@@ -134,6 +137,9 @@ def benchmark(
             shares = auxiliary_share(model, run, max(3, repetitions // 2))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             activations = activation_bytes(model, step.forward_backward, device) / 2**20
+    parts = time_parts(model, run, max(3, repetitions // 3), device, own)
+    if load:
+        parts['data'] = _median_seconds(load, max(3, repetitions // 3))
     return Benchmark(
         mode='train' if optimizer else 'predict',
         precision=precision,
@@ -149,7 +155,7 @@ def benchmark(
         peak_memory_mb=peak / 2**20,
         activation_mb=activations,
         auxiliary_share=shares,
-        parts=time_parts(model, run, max(3, repetitions // 3), device, own),
+        parts=parts,
     )
 
 
@@ -265,6 +271,16 @@ def _timed(parts: Parts, totals: dict[str, float], device: str) -> Iterator[None
                 delattr(part, method)  # the class has it
             else:
                 setattr(part, method, own)
+
+
+def _median_seconds(work: Callable[[], Any], repetitions: int) -> float:
+    """Of a function's calls, after one to warm up."""
+    seconds = []
+    for _ in range(1 + repetitions):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[1:])
 
 
 def _prediction(model: Any, inputs: Tensor, samples: list[SegDataSample]) -> Callable[[], None]:

@@ -22,11 +22,11 @@ def _small_product(monkeypatch):
 def measure(tiny_config, monkeypatch):
     monkeypatch.setattr(torch, 'compile', lambda function: function)
 
-    def run(train=False, precision='fp32', **changes):
+    def run(train=False, precision='fp32', load=None, **changes):
         torch.manual_seed(0)
         model = MODELS.build({**tiny_config, **changes})
         optimizer = torch.optim.AdamW(model.parameters()) if train else None
-        result = benchmark(model, optimizer, 1, (64, 64), 6, precision, 'cpu', 1)
+        result = benchmark(model, optimizer, 1, (64, 64), 6, precision, 'cpu', 1, load)
         assert not any(name in vars(part) for part in model.children() for name in ('stage', 'bridge', 'forward'))
         return model, result
 
@@ -72,3 +72,10 @@ def test_parts_of_a_compiled_network(measure):
     model, result = measure(compile={})
     assert result.parts.keys() == {'towers and bridges', 'decode head', 'all'} | DECODER
     assert model.extract_feat.args == (model,)
+
+
+def test_data_is_a_part_beside_the_others(measure):
+    loaded = []
+    _, result = measure(load=lambda: loaded.append(1))
+    assert result.parts.keys() == NETWORK | DECODER | {'data'}
+    assert len(loaded) == 1 + 3

@@ -9,7 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -24,6 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--repeat', type=int, default=10, metavar='N', help='repetitions (default: 10)')
     parser.add_argument('--threads', type=int, metavar='N', help="CPU threads (default: PyTorch's)")
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
+    parser.add_argument('--data-root', help="folder that `data` is measured on (default: the config's)")
     parser.add_argument('--json', metavar='FILE', help='write what was measured')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
     args = parser.parse_args(argv)
@@ -46,6 +50,7 @@ def measure(args: argparse.Namespace) -> int:
     from mmmagnet.apis.command_line import select_device
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
+    from mmmagnet.utils import DataError
     from mmmagnet.utils.config import ConfigError, load_config, parse_options
     from mmmagnet.utils.weights import inference_model
 
@@ -55,7 +60,7 @@ def measure(args: argparse.Namespace) -> int:
         raise ConfigError('--precision fp16: on a CPU its matrix products take minutes; use bf16')
     if args.threads:
         torch.set_num_threads(args.threads)
-    config = load_config(args.config, parse_options(args.cfg_options))
+    config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
     size = tuple(args.size or config.get('image_size', (480, 480)))
     training = args.mode == 'train'
     init_default_scope('mmseg')
@@ -74,7 +79,15 @@ def measure(args: argparse.Namespace) -> int:
         wrapper = {name: config.optim_wrapper.get(name) for name in ('optimizer', 'paramwise_cfg', 'constructor')}
         given = {name: value for name, value in wrapper.items() if value is not None}
         optimizer = build_optim_wrapper(model, given).optimizer
-    result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat)
+    load, lacking = None, 'the config names no dataset'
+    if loader := config.get('train_dataloader' if training else 'test_dataloader'):
+        try:
+            load = batch_loader(loader.dataset, args.batch)
+        except (DataError, OSError) as error:
+            if args.data_root:
+                raise
+            lacking = str(error)
+    result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat, load)
     print(f'{args.config}, {args.mode}, {args.precision} on {device}')
     print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
     print(f'  seconds              {result.seconds:.3f} (median of {result.repetitions})')
@@ -87,9 +100,30 @@ def measure(args: argparse.Namespace) -> int:
         print(f'  auxiliary heads      {100 * result.auxiliary_share:.1f} % of the step')
     for name, seconds in result.parts.items():
         print(f'  {name:<30} {seconds:.3f} s  {100 * seconds / result.parts["all"]:5.1f} %')
+    if load is None:
+        print(f'  data was not measured: {lacking}')
     if args.json:
         write_json(Path(args.json), {'config': args.config, **result.as_dict()})
     return 0
+
+
+def batch_loader(settings: dict[str, Any], batch: int) -> Callable[[], None]:
+    """A function that prepares the next items of a dataset, as a worker does; it was called once.
+
+    Raises:
+        DataError: If the set, its tokenizer or a picture cannot be read.
+    """
+    from mmmagnet.registry import DATASETS
+
+    dataset = DATASETS.build(settings)
+    items = cycle(range(len(dataset)))
+
+    def load() -> None:
+        for _ in range(batch):
+            dataset[next(items)]
+
+    load()
+    return load
 
 
 def main(argv: list[str] | None = None) -> int:

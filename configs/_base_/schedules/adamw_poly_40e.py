@@ -2,7 +2,8 @@
 # (docs/paper.md: [R], the baseline's defaults). With fewer GPUs than 32 / batch_size raise `accumulative_counts`.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=5e-5, weight_decay=0.01),
+    constructor='GroupingOptimWrapperConstructor',
+    optimizer=dict(type='AdamW', lr=5e-5, weight_decay=0.01, fused=True),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,

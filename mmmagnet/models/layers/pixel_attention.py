@@ -48,15 +48,42 @@ class PixelAttention(nn.Module):
         Returns:
             r_t, (B, L, D). Rows of padded words carry no meaning.
         """
-        query, key, value = self.query(words), self.norm(self.key(image)), self.norm(self.value(image))
         if self.compat:
-            with torch.autocast(words.device.type, enabled=False):  # these numbers overflow half precision
-                wide = torch.promote_types(words.dtype, torch.float32)
-                additive = (word_mask.to(wide) - 1).unsqueeze(2) * 1e4
-                similarity = (query.to(wide) * additive) @ key.to(wide).transpose(1, 2) * self.scale
-                share = (similarity + (1e4 * additive - 1e4)).softmax(-1)
-            attended = self.norm(self.out(share.to(value.dtype) @ value))
+            attended = self.norm(self.out(self._attend_as_released(words, image, word_mask)))
         else:
-            attended = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
-            attended = self.norm(self.out(attended), word_mask)
+            attended = self.norm(self.out(self._attend(words, image)), word_mask)
         return F.gelu(self.fuse(F.gelu(self.text(words)) * attended))
+
+    def _attend(self, words: Tensor, image: Tensor) -> Tensor:
+        """softmax(q @ k.T / sqrt(D)) @ v, (B, L, D), without keys and values: they are N x D, and D is wide.
+
+        An instance norm shifts and scales channels. The shift of the keys changes no softmax, and taking the mean from
+        the image tokens is both shifts; the scales go to the queries and to what was gathered.
+        """
+        query = self.query(words)
+        with torch.autocast(words.device.type, enabled=False):  # variances overflow half precision
+            wide = torch.promote_types(words.dtype, torch.float32)
+            tokens, channels = image.shape[1:]
+            image = image.to(wide)
+            image = image - image.mean(1, keepdim=True)
+            to_key, to_value = self.key.weight.to(wide), self.value.weight.to(wide)
+            both = torch.cat([to_key, to_value])
+            if tokens > channels:  # the variance of x @ w is w @ Cov(x) @ w
+                covariance = image.transpose(1, 2) @ image / tokens
+                variance = ((both @ covariance) * both).sum(2).clamp(min=0)
+            else:
+                variance = (image @ both.T).square().mean(1)
+            key_scale, value_scale = (variance + self.norm.eps).rsqrt().unsqueeze(1).chunk(2, dim=2)
+            query = (query.to(wide) * key_scale) @ to_key
+            gathered = F.scaled_dot_product_attention(query, image, image, scale=self.scale) @ to_value.T * value_scale
+            # the norms undo the biases; they stay in the graph so that DDP sees their gradient (zero)
+            return (gathered + 0 * (self.key.bias.sum() + self.value.bias.sum())).to(words.dtype)
+
+    def _attend_as_released(self, words: Tensor, image: Tensor, word_mask: Tensor) -> Tensor:
+        query, key, value = self.query(words), self.norm(self.key(image)), self.norm(self.value(image))
+        with torch.autocast(words.device.type, enabled=False):  # these numbers overflow half precision
+            wide = torch.promote_types(words.dtype, torch.float32)
+            additive = (word_mask.to(wide) - 1).unsqueeze(2) * 1e4
+            similarity = (query.to(wide) * additive) @ key.to(wide).transpose(1, 2) * self.scale
+            share = (similarity + (1e4 * additive - 1e4)).softmax(-1)
+        return share.to(value.dtype) @ value

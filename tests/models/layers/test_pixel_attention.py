@@ -33,17 +33,33 @@ def reference(layer, words, image, mask, compat):
     return torch.cat(results)
 
 
-def inputs():
+def inputs(tokens=TOKENS):
     words = torch.randn(3, MASK.shape[1], WIDTH, dtype=torch.float64)
-    return words, torch.randn(3, TOKENS, IMAGE_WIDTH, dtype=torch.float64)
+    return words, torch.randn(3, tokens, IMAGE_WIDTH, dtype=torch.float64)
 
 
+@pytest.mark.parametrize('tokens', [TOKENS, IMAGE_WIDTH - 1])  # more and fewer than channels
 @pytest.mark.parametrize('compat', [False, True])
-def test_reference(compat, randomised):
+def test_reference(compat, tokens, randomised):
     layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH, compat))
-    words, image = inputs()
+    words, image = inputs(tokens)
+    image.requires_grad_()
     result = layer(words, image, MASK.double())[MASK.bool()]
-    torch.testing.assert_close(result, reference(layer, words, image, MASK, compat))
+    expected = reference(layer, words, image, MASK, compat)
+    torch.testing.assert_close(result, expected)
+    sought = (image, *layer.parameters())
+    found, wanted = (torch.autograd.grad(value.square().sum(), sought) for value in (result, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_channels_that_do_not_vary(randomised):
+    """Their variance comes out as a rounding error of large numbers."""
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH)).float()
+    words, image = (tensor.float() for tensor in inputs(100))
+    image = image[..., :1] * 1e3 * torch.tensor([1.0, 2.0, 3.0, 4.0])
+    with torch.no_grad():
+        layer.key.weight.copy_(torch.tensor([3.0, 3.0, -3.0, 0.0]) + 0 * layer.key.weight)
+    assert layer(words, image, MASK).isfinite().all()
 
 
 @pytest.mark.parametrize('dtype', [torch.int64, torch.bool, torch.float64])

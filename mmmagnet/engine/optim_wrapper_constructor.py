@@ -1,0 +1,35 @@
+"""Optimizers that take each of their kernels once for all weights, not once for each."""
+
+from __future__ import annotations
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmmagnet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupingOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """MMEngine's constructor, with one parameter group for each set of equal settings.
+
+    MMEngine makes a group for each weight as soon as there is a `paramwise_cfg`. The optimizer's step is the same, but
+    runs group by group: 606 for `configs/magnet_tiny_synthetic.py` instead of two.
+
+    Args:
+        optim_wrapper_cfg: As of MMEngine's.
+        paramwise_cfg: As of MMEngine's.
+    """
+
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: int | float | None = None
+    ) -> None:
+        """Add a module's weights to `params`, which after the outermost call are grouped by their settings."""
+        super().add_params(params, module, prefix, is_dcn_module)
+        if prefix:
+            return
+        groups: dict[tuple, dict] = {}
+        for group in params:
+            settings = {name: value for name, value in group.items() if name != 'params'}
+            alike = groups.setdefault(tuple(sorted(settings.items())), {'params': [], **settings})
+            alike['params'] += group['params']
+        params[:] = groups.values()

@@ -1,0 +1,54 @@
+"""Grouped weights: the same settings and the same step as MMEngine's group for each weight."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
+
+from mmmagnet.engine.optim_wrapper_constructor import GroupingOptimWrapperConstructor
+
+PARAMWISE = [
+    (dict(norm_decay_mult=0.0, bias_decay_mult=0.0), 2),
+    (dict(norm_decay_mult=0.0, custom_keys={'head': dict(lr_mult=0.1), 'body.0': dict(lr_mult=0.1)}), 3),
+    (dict(custom_keys={'tail': dict(lr_mult=0.1)}), 1),
+    (None, 1),
+]
+
+
+class Network(nn.Module):
+    """Two parts and a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, inputs):
+        return self.head(self.body(inputs))
+
+
+@pytest.mark.parametrize(('paramwise', 'groups'), PARAMWISE)
+def test_equals_a_group_for_each_weight(paramwise, groups):
+    torch.manual_seed(0)
+    ours = Network()
+    theirs = copy.deepcopy(ours)
+    inputs, settings = torch.randn(5, 3), []
+    for network, constructor, fused in (
+        (ours, GroupingOptimWrapperConstructor, True),
+        (theirs, DefaultOptimWrapperConstructor, False),
+    ):
+        optimizer = dict(type='AdamW', lr=0.01, weight_decay=0.1, fused=fused)
+        wrapper = constructor(dict(optimizer=optimizer), copy.deepcopy(paramwise))(network)
+        for _ in range(3):
+            wrapper.update_params(network(inputs).square().sum())
+        names = {weight: name for name, weight in network.named_parameters()}
+        found = wrapper.optimizer.param_groups
+        if fused:
+            assert len(found) == groups
+        assert sum(len(group['params']) for group in found) == len(names)
+        settings.append({names[w]: (group['lr'], group['weight_decay']) for group in found for w in group['params']})
+    assert settings[0] == settings[1]
+    for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
