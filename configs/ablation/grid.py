@@ -11,12 +11,6 @@ runs = {
     'MagNet': dict(config='magnet.py'),
     'LAVT + CAM': dict(config='lavt_cam.py', seeds=1),
     'LAVT + alignment loss': dict(config='lavt_alignment.py', seeds=1),
-    'LAVT + alignment loss, weight 0.05': dict(
-        config='lavt_alignment.py',
-        seeds=1,
-        options={'model.auxiliary_head.0.loss.loss_weight': 0.05},
-        reference='LAVT + alignment loss',
-    ),
     'LAVT + Mask Grounding, joint': dict(
         config='lavt_grounding.py',
         seeds=1,
@@ -35,16 +29,16 @@ runs = {
         options={'model.auxiliary_head.0.mask_ratio': 0.5},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, weight 0.02': dict(
+    'LAVT + Mask Grounding, weight 0.003': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.02},
+        options={'model.auxiliary_head.0.loss_weight': 0.003},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, weight 0.3': dict(
+    'LAVT + Mask Grounding, weight 0.1': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.3},
+        options={'model.auxiliary_head.0.loss_weight': 0.1},
         reference='LAVT + Mask Grounding',
     ),
     'MagNet, text side as released': dict(

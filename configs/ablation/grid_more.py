@@ -1,24 +1,31 @@
-# grid.py with further variants.
+# grid.py with further variants. Those with pretrained words need `pip install '.[template]'`.
 _base_ = ['grid.py']
 
 runs = {
+    'LAVT, pretrained words': dict(config='lavt_words.py', seeds=1),
+    'LAVT, pretrained words + Mask Grounding': dict(
+        config='lavt_words_grounding.py', seeds=1, reference='LAVT, pretrained words'
+    ),
+    'LAVT + Mask Grounding, six layers': dict(
+        config='lavt_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.num_layers': 6},
+        reference='LAVT + Mask Grounding',
+    ),
+    'LAVT + alignment loss, weight 0.05': dict(
+        config='lavt_alignment.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss.loss_weight': 0.05},
+        reference='LAVT + alignment loss',
+    ),
     'LAVT + alignment loss, weight 0.5': dict(
         config='lavt_alignment.py',
         seeds=1,
         options={'model.auxiliary_head.0.loss.loss_weight': 0.5},
         reference='LAVT + alignment loss',
     ),
-    'LAVT + Mask Grounding, weight 0.003': dict(
-        config='lavt_grounding.py',
-        seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.003},
-        reference='LAVT + Mask Grounding',
-    ),
-    'LAVT + Mask Grounding, weight 1': dict(
-        config='lavt_grounding.py',
-        seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 1.0},
-        reference='LAVT + Mask Grounding',
+    'MagNet, Mask Grounding of weight 1': dict(
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.loss_weight': 1.0}, reference='MagNet'
     ),
     'MagNet, joint': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.0.forward_mode': 'joint'}, reference='MagNet'

@@ -1,7 +1,7 @@
-# The baseline of the ablation: LAVT in miniature, 1456 steps of 32 on the easy synthetic set.
+# The baseline of the ablation: LAVT in miniature, 1200 steps of 16 on the easy synthetic set.
 _base_ = [
     '../_base_/models/lavt_tiny.py',
-    '../_base_/datasets/synthetic.py',
+    '../_base_/datasets/synthetic_ablation.py',
     '../_base_/schedules/adamw_poly_ablation.py',
     '../_base_/default_runtime.py',
 ]

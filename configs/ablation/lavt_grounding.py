@@ -1,8 +1,10 @@
-# LAVT + Mask Grounding.
+# LAVT + Mask Grounding. A weight of 0.01 is to LAVT's cross entropy what 0.3 is to MagNet's mask losses.
 _base_ = 'lavt.py'
 
 model = dict(
     auxiliary_head=[
-        dict(type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1)
+        dict(
+            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.01
+        )
     ]
 )

@@ -1,7 +1,7 @@
 # Full MagNet in miniature, trained as lavt.py is.
 _base_ = [
     '../_base_/models/magnet_tiny.py',
-    '../_base_/datasets/synthetic.py',
+    '../_base_/datasets/synthetic_ablation.py',
     '../_base_/schedules/adamw_poly_ablation.py',
     '../_base_/default_runtime.py',
 ]

@@ -1,0 +1,10 @@
+# LAVT with a pretrained text tower + Mask Grounding, as lavt_grounding.py has it.
+_base_ = 'lavt_words.py'
+
+model = dict(
+    auxiliary_head=[
+        dict(
+            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.01
+        )
+    ]
+)
