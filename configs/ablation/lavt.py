@@ -1,4 +1,4 @@
-# The baseline of the ablation: LAVT in miniature, 1200 steps of 16 on the easy synthetic set.
+# The baseline of the ablation: LAVT in miniature, 900 steps of 16 on the easy synthetic set.
 _base_ = [
     '../_base_/models/lavt_tiny.py',
     '../_base_/datasets/synthetic_ablation.py',

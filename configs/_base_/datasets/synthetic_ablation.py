@@ -1,4 +1,4 @@
-# synthetic.py in batches of 16, of which an epoch has 1200.
+# synthetic.py in batches of 16, of which an epoch has 900.
 _base_ = 'synthetic.py'
 
-train_dataloader = dict(batch_size=16, dataset=dict(indices=19200))
+train_dataloader = dict(batch_size=16, dataset=dict(indices=14400))
