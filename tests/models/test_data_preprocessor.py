@@ -147,3 +147,11 @@ def test_a_neck_that_reads_pads_is_given_them(tiny_config, tiny_batch):
     model = MODELS.build({**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor')})
     data = through(model.data_preprocessor, tiny_batch, True)
     assert all(len(sample.input_ids) == 20 for sample in data['data_samples'])
+
+
+def test_a_batch_goes_to_the_device_without_waiting(monkeypatch):
+    asked = []
+    for kind in (torch.Tensor, SegDataSample):
+        monkeypatch.setattr(kind, 'to', lambda self, *_, **named: asked.append(named) or self)
+    ReferringPreProcessor(**NORMALISED).cast_data(batch())
+    assert len(asked) == 4 and all(named['non_blocking'] for named in asked)

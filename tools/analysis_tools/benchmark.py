@@ -91,6 +91,7 @@ def measure(args: argparse.Namespace) -> int:
     print(f'{args.config}, {args.mode}, {args.precision} on {device}')
     print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
     print(f'  seconds              {result.seconds:.3f} (median of {result.repetitions})')
+    print(f'  images a second      {result.batch / result.seconds:.2f}')
     print(f'  GFLOP                {result.gflops:.1f}')
     print(f'  matrix product       {result.matmul_gflops_per_s:.1f} GFLOP/s')
     print(f'  ratio to its limit   {result.ratio_to_limit:.2f}')

@@ -25,6 +25,7 @@ train_dataloader = dict(
     batch_size=8,  # times 4 GPUs = 32
     num_workers=4,
     persistent_workers=True,
+    pin_memory=True,
     sampler=dict(type='EpochSampler', shuffle=True, seed=0),
     dataset=dict(type='RefCOCODataset', data_root=data_root, split='train', pipeline=train_pipeline),
 )
