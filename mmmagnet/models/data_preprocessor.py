@@ -38,7 +38,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
         trim_words: bool = True,
     ) -> None:
         super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, size_divisor=size_divisor)
-        # an argument of MMEngine's that mmseg's does not hand on: a batch goes to the GPU while the last step runs there
+        # an argument of MMEngine's that mmseg's does not hand on: a batch goes to the GPU while the last step runs
         self._non_blocking = True
         self.trim_words = trim_words
 
