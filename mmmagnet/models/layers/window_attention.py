@@ -49,20 +49,20 @@ class WindowAttention(nn.Module):
             image = image.roll((-shift, -shift), dims=(1, 2))
         rows, columns = image.shape[1] // size, image.shape[2] // size
 
-        # (B, rows, M, columns, M, 3, heads, c) -> q, k, v of (B * windows, heads, M * M, c): with four axes it is fused
-        qkv = self.qkv(image).view(batch, rows, size, columns, size, 3, self.num_heads, -1)
-        query, key, value = (
-            qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, batch * rows * columns, self.num_heads, size * size, -1)
-        ).unbind(0)
+        # (B, rows, M, columns, M, 3, heads, c) -> q, k, v of (B * windows, heads, M * M, c): four axes are fused.
+        # Shifted windows differ in what they mask, images do not: (B, windows * heads, M * M, c)
+        windows, heads = rows * columns, self.num_heads
+        groups = (batch, windows * heads) if shift else (batch * windows, heads)
+        qkv = self.qkv(image).view(batch, rows, size, columns, size, 3, heads, -1)
+        query, key, value = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, *groups, size * size, -1).unbind(0)
 
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).to(query.dtype)
-        bias = bias.unsqueeze(0)
         if shift:
             mask = shift_mask(image.shape[1], image.shape[2], size, shift, image.device).to(query.dtype)
-            bias = (bias + mask.unsqueeze(1)).repeat(batch, 1, 1, 1)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+            bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
 
-        attended = attended.view(batch, rows, columns, self.num_heads, size, size, -1)
+        attended = attended.reshape(batch, rows, columns, heads, size, size, -1)
         image = self.proj(attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * size, columns * size, channels))
         if shift:
             image = image.roll((shift, shift), dims=(1, 2))
