@@ -1,6 +1,8 @@
 # LAVT of other parts: mmpretrain's ConvNeXt-T and CLIP's text transformer, run whole before the first bridge.
 _base_ = 'magnet_clip.py'
 
+weights = 'https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
+weights += 'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth'
 model = dict(
     backbone=dict(
         _delete_=True,
@@ -9,6 +11,7 @@ model = dict(
         out_indices=(0, 1, 2, 3),
         gap_before_final_norm=False,
         drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone.'),
     ),
     text_encoder=dict(stage_ends=(12, 12, 12, 12)),
     neck=dict(pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'),

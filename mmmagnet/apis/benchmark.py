@@ -91,7 +91,7 @@ def benchmark(
     repetitions: int = 10,
     load: Callable[[], Any] | None = None,
 ) -> Benchmark:
-    """Measure a `ReferringSegmentor`, or a segmentor of mmseg without text.
+    """Measure a `ReferringSegmentor`, or any other segmentor of mmseg.
 
     Args:
         model: On `device`.
@@ -164,11 +164,12 @@ def make_batch(
 ) -> tuple[Tensor, list[SegDataSample]]:
     """Noise images (B, 3, H, W), random words, and a rectangle as the mask."""
     generator = torch.Generator().manual_seed(0)
-    words = model.text_encoder.vocab_size if hasattr(model, 'text_encoder') else 2
+    referring = hasattr(model, 'text_encoder')
+    words = model.text_encoder.vocab_size if referring else 2
     samples = []
     for _ in range(batch):
         ids = torch.randint(1, words, (tokens,), generator=generator)
-        truth = torch.zeros(1, *size, dtype=torch.uint8)
+        truth = torch.zeros(1, *size, dtype=torch.uint8 if referring else torch.int64)  # as mmseg's losses ask for it
         truth[:, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
         sample = SegDataSample(metainfo={'img_shape': size, 'ori_shape': size})
         sample.set_data({'input_ids': ids, 'word_mask': torch.ones_like(ids)})
@@ -211,8 +212,7 @@ def time_parts(
         device: ``cpu`` or ``cuda``.
         own: More parts.
     """
-    head = model.decode_head
-    parts: Parts = {'image tower': (model.backbone, ('forward',))}
+    parts: Parts = {'image tower': (model.backbone, ('forward',))} if hasattr(model, 'backbone') else {}
     if hasattr(model, 'text_encoder'):
         parts = {
             'image tower': (model.backbone, ('stem', 'stage', 'downsample')),
@@ -221,7 +221,9 @@ def time_parts(
         }
     if 'extract_feat' in vars(model):  # compiled: nothing inside of it can be timed
         parts = {'towers and bridges': (model, ('extract_feat',))}
-    parts['decode head'] = (head, ('forward',))
+    head = getattr(model, 'decode_head', None)
+    if head is not None:
+        parts['decode head'] = (head, ('forward',))
     for name in ('pixel_decoder', 'query_decoder'):
         if hasattr(head, name):
             parts[f'decode head: {name.replace("_", " ")}'] = (getattr(head, name), ('forward',))

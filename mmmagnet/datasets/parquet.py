@@ -92,7 +92,7 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
         from pyarrow import parquet
     except ImportError as error:
         raise DataError(
-            "parquet files are read by pyarrow, which is not here: pip install 'mmmagnet[parquet]'"
+            "parquet files are read by pyarrow, which is not here: pip install 'pyarrow>=15,<27'"
         ) from error
     paths = [path for given in files for path in (sorted(given.glob('*.parquet')) if given.is_dir() else [given])]
     if not paths:

@@ -12,13 +12,20 @@ from mmengine.registry import RUNNERS
 from mmmagnet.utils.config import ConfigError
 
 SHARDING = ('FSDPStrategy', 'DeepSpeedStrategy')
+OF_DEEPSPEED = {  # settings of MMEngine's own optim wrappers -> what DeepSpeed calls them
+    'accumulative_counts': 'gradient_accumulation_steps',
+    'clip_grad': 'gradient_clipping',
+    'dtype': 'bf16 or fp16',
+    'loss_scale': 'fp16',
+}
 
 
 def runner_class(config: Config) -> Any:
     """The class of a config's runner: MMEngine's Runner, or what `runner_type` names.
 
     Raises:
-        ConfigError: If it is unknown, or its strategy lacks a package, a launcher or GPUs.
+        ConfigError: If it is unknown, or its strategy lacks a package, a launcher or GPUs, or has settings in the wrong
+            place.
     """
     name = config.get('runner_type', 'Runner')
     found = RUNNERS.get(name)
@@ -26,6 +33,11 @@ def runner_class(config: Config) -> Any:
         raise ConfigError(f'runner_type={name!r} is unknown; Runner or FlexibleRunner')
     strategy = (config.get('strategy') or {}).get('type')
     if strategy in SHARDING and name == 'FlexibleRunner':
+        for setting in config.get('optim_wrapper') or {} if strategy == 'DeepSpeedStrategy' else ():
+            if setting in OF_DEEPSPEED:
+                raise ConfigError(
+                    f'optim_wrapper.{setting}: DeepSpeed does this itself: set strategy.{OF_DEEPSPEED[setting]} instead'
+                )
         if strategy == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
             raise ConfigError(
                 'strategy: DeepSpeedStrategy needs a package that is not installed: pip install deepspeed'

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.config import ConfigDict
+from mmseg.models import BaseSegmentor
 
 from mmmagnet.apis import benchmark as module
 from mmmagnet.apis.benchmark import benchmark
@@ -52,19 +53,27 @@ def test_training(measure):
     assert result.gflops > 2 * measure()[1].gflops
 
 
+def decode_head(own, tiny_config):
+    if own:
+        return {**tiny_config['decode_head'], 'in_channels': (8, 16, 32, 64)}
+    loss = dict(type='CrossEntropyLoss')
+    return dict(type='FCNHead', in_channels=64, channels=8, num_classes=2, norm_cfg=dict(type='BN'), loss_decode=loss)
+
+
+@pytest.mark.parametrize('own', [False, True])
 @pytest.mark.parametrize('train', [False, True])
-def test_a_network_without_text(train, tiny_config):
+def test_a_network_without_text(train, own, tiny_config):
     config = ConfigDict(
         type='EncoderDecoder',
         backbone=dict(type='ResNetV1c', depth=18, base_channels=8, stem_channels=8, init_cfg=None),
-        decode_head={**tiny_config['decode_head'], 'in_channels': (8, 16, 32, 64)},
+        decode_head=decode_head(own, tiny_config),
         train_cfg={},
         test_cfg=dict(mode='whole'),
     )
     model = MODELS.build(config)
     optimizer = torch.optim.AdamW(model.parameters()) if train else None
     result = benchmark(model, optimizer, 2, (64, 64), 6, repetitions=1)
-    assert {'image tower', 'decode head', 'all'} | DECODER <= result.parts.keys()
+    assert {'image tower', 'decode head', 'all'} | (DECODER if own else set()) <= result.parts.keys()
     assert result.auxiliary_share is None
 
 
@@ -79,3 +88,26 @@ def test_data_is_a_part_beside_the_others(measure):
     _, result = measure(load=lambda: loaded.append(1))
     assert result.parts.keys() == NETWORK | DECODER | {'data'}
     assert len(loaded) == 1 + 3
+
+
+class Plain(BaseSegmentor):
+    """A segmentor of nobody's parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 1, 1)
+
+    def loss(self, inputs, data_samples):
+        return {'loss': self.layer(inputs).square().mean()}
+
+    def predict(self, inputs, data_samples):
+        return self.layer(inputs)
+
+    extract_feat = encode_decode = _forward = predict
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_a_network_of_other_parts(train):
+    model = Plain()
+    result = benchmark(model, torch.optim.SGD(model.parameters()) if train else None, 1, (64, 64), 6, repetitions=1)
+    assert result.parts.keys() == ({'backward', 'optimizer', 'all'} if train else {'all'})

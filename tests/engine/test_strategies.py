@@ -26,6 +26,12 @@ FSDP, DEEPSPEED = dict(type='FSDPStrategy'), dict(type='DeepSpeedStrategy')
         (dict(runner_type='FlexibleRunner', strategy=dict(type='DDPStrategy')), False, False, FlexibleRunner),
         (dict(runner_type='Walker'), True, True, "runner_type='Walker' is unknown"),
         (dict(runner_type='FlexibleRunner', strategy=DEEPSPEED), False, True, 'pip install deepspeed'),
+        (
+            dict(runner_type='FlexibleRunner', strategy=DEEPSPEED, optim_wrapper=dict(clip_grad=dict(max_norm=1))),
+            True,
+            True,
+            r'clip_grad: .* set strategy\.gradient_clipping',
+        ),
         (dict(runner_type='FlexibleRunner', strategy=FSDP), True, True, 'needs several processes'),
         (dict(runner_type='FlexibleRunner', strategy=FSDP, launcher='pytorch'), True, False, 'needs a GPU for each'),
         (dict(runner_type='FlexibleRunner', strategy=FSDP, launcher='pytorch'), False, True, FlexibleRunner),

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ('oIoU', 'mIoU', 'P@0.5', 'P@0.7', 'P@0.9', 'pairs')
+COLUMNS = ('oIoU', 'mIoU', 'P@0.5', 'P@0.7', 'P@0.9', 'gIoU', 'N-acc', 'T-acc', 'pairs')
+OF_SOME_SETS = {'gIoU', 'N-acc', 'T-acc'}  # where there are expressions without a target
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -22,8 +23,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def rows_of(entry: dict[str, Any]) -> list[list[str]]:
-    """The cells of one split's scores, a row for each resolution; a score that it lacks is a dash.
+def rows_of(entry: dict[str, Any]) -> list[dict[str, str]]:
+    """The cells of one split's scores by their column, a row for each resolution.
 
     Raises:
         KeyError: If the entry lacks a field that tools/test.py writes.
@@ -32,14 +33,16 @@ def rows_of(entry: dict[str, Any]) -> list[list[str]]:
     rows = []
     for resolution, account in entry['resolutions'].items():
         scores = account['scores']
-        cells = ['-' if name not in scores else f'{scores[name]:.{0 if name == "pairs" else 2}f}' for name in COLUMNS]
-        rows.append([split, resolution, *cells])
+        cells = {name: f'{scores[name]:.{0 if name == "pairs" else 2}f}' for name in COLUMNS if name in scores}
+        rows.append({'split': split, 'resolution': resolution, **cells})
     return rows
 
 
-def table(rows: list[list[str]]) -> str:
-    """Rows under their headings as a Markdown table: names to the left, numbers to the right."""
-    cells = [['split', 'resolution', *COLUMNS], *rows]
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows under their headings as a Markdown table: names to the left, numbers to the right, dashes for none."""
+    shown = [name for name in COLUMNS if name not in OF_SOME_SETS or any(name in row for row in rows)]
+    head = ['split', 'resolution', *shown]
+    cells = [head, *([row.get(name, '-') for name in head] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     rule = '|'.join('-' * (width + 2) if column < 2 else '-' * (width + 1) + ':' for column, width in enumerate(widths))
     lines = []

@@ -25,7 +25,7 @@ def entry(split, exchanged=False, **resolutions):
 
 
 def test_table(main, tmp_path, capsys):
-    scores = entry('val', input={'oIoU': 71.254, 'P@0.5': 80.0, 'pairs': 1200, 'gIoU': 1.0}, original={'oIoU': 70.0})
+    scores = entry('val', input={'oIoU': 71.254, 'P@0.5': 80.0, 'pairs': 1200, 'P@0.6': 1.0}, original={'oIoU': 70.0})
     (tmp_path / 'a.json').write_text(json.dumps({'val': scores}))
     (tmp_path / 'b.json').write_text(json.dumps({'val': entry('val', True, input={'oIoU': 9.0})}))
     assert main([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')]) == 0
@@ -35,6 +35,18 @@ def test_table(main, tmp_path, capsys):
         '| val                        | input      | 71.25 |    - | 80.00 |     - |     - |  1200 |',
         '| val                        | original   | 70.00 |    - |     - |     - |     - |     - |',
         '| val, expressions exchanged | input      |  9.00 |    - |     - |     - |     - |     - |',
+    ]
+
+
+def test_a_set_with_expressions_without_a_target(main, tmp_path, capsys):
+    (tmp_path / 'a.json').write_text(
+        json.dumps({'val': entry('val', input={'oIoU': 71.2, 'gIoU': 60.0, 'N-acc': 50.0})})
+    )
+    assert main([str(tmp_path / 'a.json')]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        '| split | resolution |  oIoU | mIoU | P@0.5 | P@0.7 | P@0.9 |  gIoU | N-acc | pairs |',
+        '|-------|------------|------:|-----:|------:|------:|------:|------:|------:|------:|',
+        '| val   | input      | 71.20 |    - |     - |     - |     - | 60.00 | 50.00 |     - |',
     ]
 
 
