@@ -4,7 +4,7 @@ _base_ = 'magnet_swin_b.py'
 
 runner_type = 'FlexibleRunner'
 strategy = dict(
-    type='FSDPStrategy',
+    type='ResumableFSDPStrategy',
     state_dict_cfg='full',  # checkpoints as of other trainings, written by the first process
     model_wrapper=dict(
         type='MMFullyShardedDataParallel',

@@ -9,6 +9,11 @@ set -euo pipefail
   '  SBATCH_ARGS (more for sbatch, such as --time 24:00:00); the log is WORK_DIR/slurm-JOBID.log' \
   '  without GPUs: GPUS_PER_NODE=0 and NTASKS (1), the number of processes'
 [ -f "$3" ] || usage_error "error: $3: no such config file"
+for argument in "${@:5}"; do
+  case $argument in --resume | --resume=*)
+    usage_error "error: $argument: this script goes on from WORK_DIR by itself; to start from other weights add --cfg-options load_from=CHECKPOINT" ;;
+  esac
+done
 set_tasks
 mkdir -p "$4"
 # SBATCH_ARGS is a list of words.

@@ -70,7 +70,9 @@ def train(args: argparse.Namespace) -> int:
         set_resume(config, config.get('load_from'))
     runner = runner_class(config).from_cfg(config)
     check_tokenizers(config, runner.model)
-    sharded = config.get('strategy', {}).get('type') in SHARDING  # no process has the whole model
+    sharded = (
+        config.get('runner_type') == 'FlexibleRunner' and (config.get('strategy') or {}).get('type') in SHARDING
+    )  # no process has the whole model
     if not sharded and (config.get('resume') or config.get('load_from')):
         runner.register_hook(LoadCheckHook(config.load_from or config.work_dir, bool(config.get('resume'))))
     runner.train()

@@ -21,6 +21,7 @@ from typing import IO, Any
 import torch
 from mmengine.config import Config
 
+from mmmagnet.evaluation.record import write_json
 from mmmagnet.utils.config import ConfigError, load_config, parse_options
 
 from .ablation_report import Result, as_json, plot, rows, table
@@ -241,6 +242,8 @@ def _train_and_score(
 ) -> str | None:
     """One run to its end; returns what went wrong."""
     folder, began = run.folder(out), time.monotonic()
+    spent = folder / 'spent.json'
+    before = json.loads(spent.read_text())['seconds'] if spent.is_file() else 0.0  # in calls that were stopped
     shared = ['--work-dir', str(folder / 'work')]
     shared += ['--device', device] if device else []
     shared += ['--data-root', data_root] if data_root else []
@@ -257,6 +260,7 @@ def _train_and_score(
                 return processes.run(given, stream, environment)
         finally:
             gpus.put(gpu)
+            write_json(spent, {'seconds': before + time.monotonic() - began})
 
     if not command('train.py', '--resume', '--seed', str(run.seed)):
         return f'FAILED in training, see {log}'
@@ -268,12 +272,10 @@ def _train_and_score(
     result = {
         'name': run.name,
         'seed': run.seed,
-        'seconds': time.monotonic() - began,
+        'seconds': before + time.monotonic() - began,
         'metrics': {split: scores[split]['metrics'] for split in grid.splits},
     }
-    partial = folder / 'result.json.partial'
-    partial.write_text(json.dumps(result, indent=2) + '\n')
-    partial.replace(folder / 'result.json')
+    write_json(folder / 'result.json', result)
     return None
 
 
@@ -301,7 +303,7 @@ def report(grid: Grid, out: Path) -> str:
         results.append(Result(run.name, run.seed, stored['seconds'], scores, dumps))
     if not results:
         raise ConfigError(f'{out}: no run is finished there')
-    summary = rows(results, grid.references, grid.splits)
+    summary = rows(results, grid.names, grid.references, grid.splits)
     text = table(summary)
     (out / 'table.md').write_text(text)
     (out / 'table.json').write_text(json.dumps(as_json(summary), indent=2) + '\n')

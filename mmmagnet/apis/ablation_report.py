@@ -63,20 +63,25 @@ class Row:
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
 
 
-def rows(results: Sequence[Result], references: Mapping[str, str], splits: Sequence[str]) -> list[Row]:
-    """Summarise results, split by split, names in the order of their first result.
+def rows(
+    results: Sequence[Result], names: Sequence[str], references: Mapping[str, str], splits: Sequence[str]
+) -> list[Row]:
+    """Summarise results, split by split.
 
     Args:
         results: Finished runs.
+        names: Order of the rows; a name without results has none.
         references: Name -> the name that it is compared with; its own for none.
         splits: What to show.
     """
     made = []
     for split in splits:
-        for name in dict.fromkeys(result.name for result in results):
+        for name in names:
             reference = references[name]
             base = {result.seed: result for result in results if result.name == reference}
             own = sorted((result for result in results if result.name == name), key=lambda result: result.seed)
+            if not own:
+                continue
             scores = [result.scores[split] for result in own]
             minutes = float(np.mean([result.seconds for result in own])) / 60
             common = [result for result in own if result.seed in base]

@@ -133,7 +133,7 @@ def benchmark(
     own: Parts = {}
     if isinstance(step, TrainingStep):
         own = {'backward': (step, ('backward',)), 'optimizer': (step.optimizer, ('step',))}
-        if isinstance(getattr(model, 'auxiliary_head', None), AuxiliaryHeads):
+        if isinstance(heads := getattr(model, 'auxiliary_head', None), AuxiliaryHeads) and len(heads):
             shares = auxiliary_share(model, run, max(3, repetitions // 2))
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             activations = activation_bytes(model, step.forward_backward, device) / 2**20

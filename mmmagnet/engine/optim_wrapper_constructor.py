@@ -13,7 +13,7 @@ class GroupingOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor, with one parameter group for each set of equal settings.
 
     MMEngine makes a group for each weight as soon as there is a `paramwise_cfg`. The optimizer's step is the same, but
-    runs group by group: 606 for `configs/magnet_tiny_synthetic.py` instead of two.
+    runs group by group: 606 for `configs/magnet_tiny_synthetic.py` instead of three.
 
     Args:
         optim_wrapper_cfg: As of MMEngine's.
@@ -23,13 +23,23 @@ class GroupingOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: int | float | None = None
     ) -> None:
-        """Add a module's weights to `params`, which after the outermost call are grouped by their settings."""
+        """Add a module's weights to `params`, which after the outermost call are grouped by their settings.
+
+        Raises:
+            ValueError: If two modules share a weight and `paramwise_cfg` does not say which settings it has.
+        """
         super().add_params(params, module, prefix, is_dcn_module)
         if prefix:
             return
-        groups: dict[tuple, dict] = {}
+        groups: dict[str, dict] = {}
         for group in params:
             settings = {name: value for name, value in group.items() if name != 'params'}
-            alike = groups.setdefault(tuple(sorted(settings.items())), {'params': [], **settings})
+            alike = groups.setdefault(repr(sorted(settings.items())), {'params': [], **settings})
             alike['params'] += group['params']
+        weights = [id(weight) for group in groups.values() for weight in group['params']]
+        if len(set(weights)) < len(weights):
+            raise ValueError(
+                'two modules share a weight, which would be in more than one parameter group: set '
+                'optim_wrapper.paramwise_cfg.bypass_duplicate=True'
+            )
         params[:] = groups.values()

@@ -5,19 +5,34 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
+from mmengine._strategy import FSDPStrategy
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
-from mmengine.registry import RUNNERS
+from mmengine.registry import RUNNERS, STRATEGIES
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmmagnet.utils.config import ConfigError
 
-SHARDING = ('FSDPStrategy', 'DeepSpeedStrategy')
+SHARDING = ('ResumableFSDPStrategy', 'FSDPStrategy', 'DeepSpeedStrategy')
 OF_DEEPSPEED = {  # settings of MMEngine's own optim wrappers -> what DeepSpeed calls them
     'accumulative_counts': 'gradient_accumulation_steps',
     'clip_grad': 'gradient_clipping',
     'dtype': 'bf16 or fp16',
     'loss_scale': 'fp16',
 }
+
+
+@STRATEGIES.register_module()
+class ResumableFSDPStrategy(FSDPStrategy):
+    """MMEngine's FSDP, which hands PyTorch the optimizer's state in an order of arguments that PyTorch 2.1 changed."""
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the optimizer's state, each process its part."""
+        optimizer = self.optim_wrapper.optimizer
+        part = FullyShardedDataParallel.optim_state_dict_to_load(
+            model=self.model, optim=optimizer, optim_state_dict=state_dict
+        )
+        self.optim_wrapper.load_state_dict(part)
 
 
 def runner_class(config: Config) -> Any:

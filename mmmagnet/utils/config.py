@@ -188,7 +188,7 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     Raises:
         FileNotFoundError: If the checkpoint is not there.
         CheckpointError: If it cannot be read, or none in the work dir can; if it has weights only.
-        ConfigError: If the config's schedule is another than the checkpoint's.
+        ConfigError: If the config's schedule or optimizer is another than the checkpoint's.
     """
     # MMEngine's own search believes a note that may be missing; and where the config has a `load_from`, it resumes that
     if checkpoint is None:
@@ -218,6 +218,12 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
             f'{found}: was trained with another param_scheduler, and --resume goes on with that: give none other, or '
             f'start anew from its weights with --cfg-options load_from={found}'
         )
+    optimizers = [_optimizer_settings(part.get('optim_wrapper') or {}) for part in (config, stored)]
+    if optimizers[0] != optimizers[1]:
+        raise ConfigError(
+            f'{found}: was trained with another optim_wrapper.optimizer or paramwise_cfg, and --resume goes on with '
+            f'that: give none other, or start anew from its weights with --cfg-options load_from={found}'
+        )
     seeds = {name: value for name, value in (stored.get('randomness') or {}).items() if name != 'deterministic'}
     config.randomness = {**(config.get('randomness') or {}), **seeds}
     ours, theirs = (part.get('train_dataloader') or {} for part in (config, stored))
@@ -227,6 +233,12 @@ def set_resume(config: Config, checkpoint: str | Path | None) -> None:
     for mine, before in pairs:
         if 'seed' in before:
             mine['seed'] = before['seed']
+
+
+def _optimizer_settings(wrapper: dict[str, Any]) -> list[Any]:
+    """What says how far a step goes; not by which kernel."""
+    optimizer = {name: value for name, value in (wrapper.get('optimizer') or {}).items() if name != 'fused'}
+    return [optimizer, wrapper.get('paramwise_cfg') or {}]
 
 
 def check_tokenizers(config: Config, model: Any) -> None:

@@ -124,6 +124,7 @@ def test_run_resume_and_report(grid_file, tools, tmp_path, capsys):
 
     (tools / 'broken').unlink()
     (tools / 'calls').unlink()
+    (out / 'c' / 'seed_1' / 'spent.json').write_text('{"seconds": 600.0}')  # of calls that were stopped
     assert run_grid(grid, out, 2, 'cpu', None, ['x=1']) == 0
     calls = [json.loads(line) for line in (tools / 'calls').read_text().splitlines()]
     assert len(calls) == 6
@@ -133,6 +134,7 @@ def test_run_resume_and_report(grid_file, tools, tmp_path, capsys):
     assert '6 runs, 6 of them finished earlier' in capsys.readouterr().out
     assert len((tools / 'calls').read_text().splitlines()) == 6
 
+    assert json.loads((out / 'c' / 'seed_1' / 'result.json').read_text())['seconds'] > 600
     text = report(grid, out)
     assert (out / 'table.md').read_text() == text
     assert re.search(r'\| b, x=0\.5 \| 2 \| 50\.50 \| 0\.71 \| a \| \+0\.00 \| .* \| 0 of 2 \|', text)
@@ -218,7 +220,7 @@ def test_numbers(tmp_path):
             path.write_text(''.join(json.dumps(pair) + '\n' for pair in pairs))
             score = sum(pair['intersection'] for pair in pairs) / 40
             results.append(Result(name, seed, 60.0 * (seed + 1), {'val': score}, {'val': path}))
-    first, second = rows(results, {'a': 'a', 'b': 'a'}, ['val'])
+    first, second = rows(results, ['a', 'c', 'b'], {'a': 'a', 'b': 'a', 'c': 'a'}, ['val'])
     means = [np.mean([result.scores['val'] for result in results if result.name == name]) for name in 'ab']
     assert first.difference is None and first.reference is None
     assert (second.reference, second.higher, second.common) == ('a', 3, 3)
@@ -228,4 +230,4 @@ def test_numbers(tmp_path):
     assert second.spread == pytest.approx(np.std(second.scores, ddof=1))
     assert second.minutes == 2
     assert f'| {means[0]:.2f} | {first.spread:.2f} |  |  |  |  |  | 2.0 |' in table([first])
-    assert rows(results[:1], {'a': 'a'}, ['val'])[0].spread == 0
+    assert rows(results[:1], ['a'], {'a': 'a'}, ['val'])[0].spread == 0

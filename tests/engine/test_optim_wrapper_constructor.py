@@ -52,3 +52,20 @@ def test_equals_a_group_for_each_weight(paramwise, groups):
     assert settings[0] == settings[1]
     for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(own, other)
+
+
+def test_a_shared_weight():
+    network = Network()
+    network.tail = nn.Linear(4, 2)
+    network.tail.weight = network.head.weight
+    settings = dict(optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.1))
+    with pytest.raises(ValueError, match='bypass_duplicate=True'):
+        GroupingOptimWrapperConstructor(settings, dict(norm_decay_mult=0.0))(network)
+    wrapper = GroupingOptimWrapperConstructor(settings, dict(norm_decay_mult=0.0, bypass_duplicate=True))(network)
+    assert sum(len(group['params']) for group in wrapper.optimizer.param_groups) == len(list(network.parameters()))
+
+
+def test_settings_that_are_lists():
+    paramwise = dict(custom_keys={'head': dict(betas=[0.5, 0.9])})
+    wrapper = GroupingOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', lr=0.01)), paramwise)(Network())
+    assert [tuple(group['betas']) for group in wrapper.optimizer.param_groups] == [(0.9, 0.999), (0.5, 0.9)]

@@ -1,6 +1,7 @@
 """Configs of other strategies: what they lack is said in one line, what they say is understood by MMEngine."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine._strategy import FSDPStrategy
@@ -61,3 +62,19 @@ def test_configs_change_the_strategy_alone(name):
 def test_fsdp_strategy_is_built():
     strategy = STRATEGIES.build(Config.fromfile(CONFIGS / 'magnet_swin_b_fsdp.py').strategy)
     assert isinstance(strategy, FSDPStrategy) and strategy._is_full_state_dict()
+
+
+def test_fsdp_resumes_with_arguments_by_name(monkeypatch):
+    """MMEngine gives them in another order than PyTorch takes them."""
+    given = {}
+    monkeypatch.setattr(
+        strategies.FullyShardedDataParallel,
+        'optim_state_dict_to_load',
+        lambda model, optim, optim_state_dict: given.update(model=model, optim=optim, state=optim_state_dict) or 'part',
+    )
+    strategy = STRATEGIES.build(Config.fromfile(CONFIGS / 'magnet_swin_b_fsdp.py').strategy)
+    loaded = []
+    strategy.model = 'network'
+    strategy.optim_wrapper = SimpleNamespace(optimizer='adam', load_state_dict=loaded.append)
+    strategy.load_optim_state_dict({'state': {}})
+    assert given == {'model': 'network', 'optim': 'adam', 'state': {'state': {}}} and loaded == ['part']

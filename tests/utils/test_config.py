@@ -182,6 +182,10 @@ def test_resume(file, tmp_path):
     config.param_scheduler = [dict(type='PolyLR', end=9)]
     with pytest.raises(ConfigError, match=r'epoch_2\.pth: was trained with another param_scheduler'):
         set_resume(config, other)
+    config.pop('param_scheduler')
+    config.optim_wrapper = dict(optimizer=dict(type='AdamW', lr=0.1))
+    with pytest.raises(ConfigError, match=r'epoch_2\.pth: was trained with another optim_wrapper\.optimizer'):
+        set_resume(config, other)
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,9 @@ def measure(args: argparse.Namespace) -> int:
     print(f'  matrix product       {result.matmul_gflops_per_s:.1f} GFLOP/s')
     print(f'  ratio to its limit   {result.ratio_to_limit:.2f}')
     print(f'  peak memory          {result.peak_memory_mb:.0f} MB')
-    if result.activation_mb is not None and result.auxiliary_share is not None:
+    if result.activation_mb is not None:
         print(f'  of it activations    {result.activation_mb:.0f} MB')
+    if result.auxiliary_share is not None:
         print(f'  auxiliary heads      {100 * result.auxiliary_share:.1f} % of the step')
     for name, seconds in result.parts.items():
         print(f'  {name:<30} {seconds:.3f} s  {100 * seconds / result.parts["all"]:5.1f} %')

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils import TrainingError
@@ -26,7 +27,8 @@ class FiniteLossHook(Hook):
     The hook itself waits for no device in a step: gradients that are not finite become zero there, before the
     optimizer sees them (its momentum still moves the weights a little), and the host looks every `interval` steps, so a
     training ends that much later. In several processes the step is skipped by all of them: a loss that is not finite
-    makes all its gradients so, and those are averaged.
+    makes all its gradients so, and those are averaged. Overflows of a loss scale are the scaler's own affair and do not
+    count. DeepSpeed's optimizer does not show its gradients: there the first such step ends the training.
 
     Args:
         max_skips: Steps in a row that may be skipped; one more ends the training.
@@ -39,6 +41,7 @@ class FiniteLossHook(Hook):
         self.max_skips = max_skips
         self.interval = interval
         self.in_row = 0
+        self.sharded = False
         self.zeroed: Tensor | None = None  # whether the optimizer's gradients were, on the device
         # step; whether this process's loss was broken, and whether the step was skipped; the batch
         self.pending: list[tuple[int, Tensor, list[str]]] = []
@@ -47,13 +50,18 @@ class FiniteLossHook(Hook):
         """Stand between losses, gradients and optimizer."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.register_forward_hook(spread_to_gradients)
+        self.sharded = isinstance(runner.model, FullyShardedDataParallel)
         wrapper = runner.optim_wrapper
         for each in wrapper.optim_wrappers.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
             if isinstance(each.optimizer, torch.optim.Optimizer):
                 each.optimizer.register_step_pre_hook(self._zero)
+            else:
+                self.max_skips, self.interval = 0, 1
 
     def _zero(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Replace gradients by zeros unless all are finite."""
+        if getattr(optimizer, 'found_inf', None) is not None:  # of a GradScaler: the step leaves itself out
+            return
         gradients = [
             parameter.grad
             for group in optimizer.param_groups
@@ -63,6 +71,10 @@ class FiniteLossHook(Hook):
         if not gradients:
             return
         broken = ~torch.nn.utils.get_total_norm(gradients).isfinite()
+        if self.sharded:  # each process sees a part
+            anywhere = broken.int()
+            all_reduce(anywhere, 'max')
+            broken = anywhere.bool()
         for gradient in gradients:
             gradient.masked_fill_(broken.to(gradient.device), 0)
         self.zeroed = broken if self.zeroed is None else self.zeroed | broken

@@ -34,13 +34,14 @@ class LoadCheckHook(Hook):
         """Compare.
 
         Raises:
-            CheckpointError: If it holds no tensors by name. Resuming: naming the first entry that differs. Starting: if
-                no entry fits.
+            CheckpointError: If it holds no tensors by name. Resuming: naming the first entry that differs, or if its
+                optimizer groups weights differently. Starting: if no entry fits.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         given = state_dict_of(checkpoint, self.path)
         if self.resume:
             check_weights(model, given, self.path, True)
+            self._check_groups(runner, checkpoint.get('optimizer'))
             return
         own = model.state_dict()
         left = [name for name, value in own.items() if name not in given or given[name].shape != value.shape]
@@ -53,4 +54,16 @@ class LoadCheckHook(Hook):
             runner.logger.warning(
                 f'{self.path}: {len(own) - len(left)} of {len(own)} entries are loaded; the others start as they are, '
                 f'the first is {left[0]}'
+            )
+
+    def _check_groups(self, runner: Runner, optimizer: Any) -> None:
+        if not isinstance(optimizer, dict) or 'param_groups' not in optimizer:  # of several optimizers
+            return
+        groups = (optimizer['param_groups'], runner.optim_wrapper.param_groups)
+        theirs, ours = ([len(group['params']) for group in part] for part in groups)
+        if theirs != ours:
+            raise CheckpointError(
+                f'{self.path}: its optimizer has {len(theirs)} groups of weights and that of this config {len(ours)}, '
+                'or of other sizes: optim_wrapper.constructor or paramwise_cfg was another. Start anew from its '
+                f'weights, with --cfg-options load_from={self.path}'
             )

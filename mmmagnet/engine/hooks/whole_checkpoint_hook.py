@@ -66,9 +66,9 @@ class WholeCheckpointHook(CheckpointHook):
 
     Files are written under another name and then renamed (all that MMEngine writes to local files from then on; not the
     folders that DeepSpeed writes by itself); what is out of date, the former best too, is removed only when what
-    replaces it stands. Where `FiniteLossHook` has just skipped a step nothing is saved: a network that has broken must
-    not replace one that had not. A training that was ended between the checkpoint of an epoch and the end of its
-    validation is validated when it resumes, so that the best checkpoint is the same.
+    replaces it stands. Where `FiniteLossHook` has just skipped a step nothing is saved, unless it was the last: a
+    network that has broken must not replace one that had not. A training that was ended between the checkpoint of an
+    epoch and the end of its validation is validated when it resumes, so that the best checkpoint is the same.
     """
 
     file_backend: Any  # of MMEngine's hook
@@ -103,9 +103,13 @@ class WholeCheckpointHook(CheckpointHook):
     def _save_checkpoint(self, runner: Runner) -> None:
         self.place = {'epoch': runner.epoch + self.by_epoch, 'iter': runner.iter + (not self.by_epoch)}
         if any(hook.is_skipping(runner) for hook in runner.hooks if isinstance(hook, FiniteLossHook)):
-            step = self.place['iter'] if not self.by_epoch else runner.iter
-            runner.logger.warning(f'no checkpoint is saved after step {step}, which was skipped; the former is kept')
-            return
+            done = self.place['iter']
+            sound = all(weight.isfinite().all() for weight in runner.model.parameters())
+            if done < runner.max_iters or not sound:
+                runner.logger.warning(
+                    f'no checkpoint is saved after step {done}, which was skipped; the former is kept'
+                )
+                return
         super()._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -48,6 +49,7 @@ class MaskGroundingHead(BaseModule):
         num_heads: Their heads [R].
         dropout: Their dropout.
         loss_weight: Factor of the loss.
+        warmup_iters: Steps over which the factor grows linearly to `loss_weight`; counted by MMEngine's runner.
         init_cfg: As of every MMEngine module.
     """
 
@@ -66,6 +68,7 @@ class MaskGroundingHead(BaseModule):
         num_heads: int = 8,
         dropout: float = 0.1,
         loss_weight: float = 1.0,
+        warmup_iters: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -79,9 +82,10 @@ class MaskGroundingHead(BaseModule):
         self.mask_token_id = mask_token_id
         self.mask_ratio, self.keep_ratio = mask_ratio, keep_ratio
         self.forward_mode = forward_mode
-        if loss_weight < 0:
-            raise ValueError(f'loss_weight={loss_weight}: expected a number from 0')
+        if loss_weight < 0 or warmup_iters < 0:
+            raise ValueError(f'loss_weight={loss_weight}, warmup_iters={warmup_iters}: expected numbers from 0')
         self.loss_weight = loss_weight
+        self.warmup_iters = warmup_iters
         width = text_channels
         self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.image_proj = nn.Linear(image_channels, width)
@@ -140,8 +144,12 @@ class MaskGroundingHead(BaseModule):
         loss = F.cross_entropy(logits, target, ignore_index=-100, reduction='sum') / scored.clamp(
             min=1 / get_world_size()
         )
+        weight = self.loss_weight
+        if self.warmup_iters:
+            done = MessageHub.get_current_instance().get_info('iter', self.warmup_iters)  # steps of the runner
+            weight *= min(1, (done + 1) / self.warmup_iters)
         return {
-            'loss_grounding': self.loss_weight * loss,
+            'loss_grounding': weight * loss,
             'acc_grounding': 100 * correct / count.clamp(min=1),
         }
 

@@ -79,6 +79,41 @@ def test_broken_networks_are_not_saved(make_runner, tmp_path, capfd):
     assert [f'no checkpoint is saved after step {step},' in text for step in (4, 6, 8)] == [False, True, True]
 
 
+def test_the_end_is_saved(make_runner, tmp_path):
+    """The last step of every epoch is skipped."""
+    chosen = hooks(max_skips=1)
+    chosen['checkpoint'] = dict(type='WholeCheckpointHook', interval=1)
+    make_runner(chosen, broken=[7]).train()
+    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_3.pth']
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_overflows_of_a_loss_scale_do_not_count(fused):
+    from mmmagnet.engine.hooks import FiniteLossHook
+
+    layer, hook, scaler = torch.nn.Linear(1, 1), FiniteLossHook(), torch.amp.GradScaler('cpu', init_scale=2.0**127)
+    optimizer = torch.optim.AdamW(layer.parameters(), fused=fused)
+    optimizer.register_step_pre_hook(hook._zero)
+    before = layer.weight.clone()
+    scaler.scale(8 * layer(torch.ones(1, 1)).sum()).backward()
+    assert layer.weight.grad.isinf().all()
+    scaler.step(optimizer)
+    scaler.update()
+    assert hook.zeroed is None and torch.equal(layer.weight, before) and scaler.get_scale() == 2.0**126
+
+
+def test_gradients_that_no_hook_sees(make_runner):
+    """DeepSpeed's optimizer is none of PyTorch's: the first step that is not finite ends the training."""
+    runner = make_runner(hooks(), broken=[5])
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'FiniteLossHook')
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    optimizer = runner.optim_wrapper.optimizer
+    runner.optim_wrapper.optimizer = object()
+    hook.before_train(runner)
+    runner.optim_wrapper.optimizer = optimizer
+    assert (hook.max_skips, hook.interval) == (0, 1)
+
+
 def test_sentences_are_named():
     from mmmagnet.engine.hooks.finite_loss_hook import batch_names
 

@@ -12,7 +12,8 @@ from mmmagnet.utils.checkpoint import CheckpointError
 
 def check(checkpoint, resume=False):
     model = torch.nn.Linear(2, 3)
-    runner = SimpleNamespace(model=model, logger=logging.getLogger('load check'))
+    optimizer = torch.optim.AdamW([dict(params=[weight]) for weight in model.parameters()])
+    runner = SimpleNamespace(model=model, optim_wrapper=optimizer, logger=logging.getLogger('load check'))
     LoadCheckHook('w.pth', resume).after_load_checkpoint(runner, checkpoint)
 
 
@@ -37,3 +38,14 @@ def test_whole_and_part(caplog):
         check({'weight': torch.zeros(3, 2)}, resume=True)
     with pytest.raises(CheckpointError, match='is of another model, no entry fits'):
         check({'weight': torch.zeros(2, 2)})
+
+
+@pytest.mark.parametrize('groups', [[[0, 1]], [[0], [1], [2]], [[0], [1, 2]]])
+def test_another_grouping_of_weights(groups):
+    content = {'state_dict': torch.nn.Linear(2, 3).state_dict()}
+    check({**content, 'optimizer': {'param_groups': [dict(params=[0]), dict(params=[1])]}}, resume=True)
+    check({**content, 'optimizer': {'first': {}, 'second': {}}}, resume=True)  # of two optimizers
+    content['optimizer'] = {'param_groups': [dict(params=group) for group in groups]}
+    check(content)
+    with pytest.raises(CheckpointError, match=rf'w\.pth: .* {len(groups)} groups of weights and that of this config 2'):
+        check(content, resume=True)

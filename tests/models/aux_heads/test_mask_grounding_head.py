@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 from torch.nn.functional import cross_entropy
 
 from mmmagnet.models.aux_heads import MaskedWords, MaskGroundingHead
@@ -82,6 +83,19 @@ def test_loss_is_the_cross_entropy_of_the_chosen_words():
     assert losses['loss_grounding'].item() == pytest.approx(0.3 * cross_entropy(logits[chosen], ids[chosen]).item())
     right = (logits[chosen].argmax(1) == ids[chosen]).float().mean()
     assert losses['acc_grounding'].item() == pytest.approx(100 * right.item())
+
+
+def test_the_weight_grows(monkeypatch):
+    hub = MessageHub('grounding')
+    monkeypatch.setattr(MessageHub, 'get_current_instance', classmethod(lambda cls: hub))
+    model = head(mask_ratio=1, warmup_iters=4).eval()
+    ids, mask, words, image, truth = inputs()
+    masked, found = model.mask_words(ids, mask), []
+    for step in (None, 0, 2, 3, 9):  # None: no runner counts
+        if step is not None:
+            hub.update_info('iter', step)
+        found.append(model.loss(words, mask, image, truth, masked)['loss_grounding'].item())
+    assert [value / found[0] for value in found] == pytest.approx([1, 1 / 4, 3 / 4, 1, 1])
 
 
 @pytest.mark.parametrize('lengths', [LENGTHS, (2, 2)], ids=['ratio 0', 'only [CLS] and [SEP]'])

@@ -92,3 +92,15 @@ def test_compat_under_autocast(randomised):
         result = layer(words, image, MASK)
     assert result.isfinite().all()
     torch.testing.assert_close(result.float(), layer(words, image, MASK), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize('tokens', [TOKENS, IMAGE_WIDTH - 1])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_variances_beyond_half_precision(dtype, tokens, randomised):
+    layer = randomised(PixelAttention(WIDTH, IMAGE_WIDTH)).float()
+    words, image = (tensor.float() for tensor in inputs(tokens))
+    image = 1e4 * image
+    with torch.autocast('cpu', dtype):
+        assert layer(words, image, MASK).isfinite().all()
+        found = layer._attend(words, image)
+    torch.testing.assert_close(found.float(), layer._attend(words, image), rtol=0.1, atol=0.1)
