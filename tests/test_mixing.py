@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
+from mmmagnet.models.aux_heads import AuxiliaryHeads
 from mmmagnet.registry import MODELS
 
 TEXT = (Path(__file__).parents[1] / 'docs/mixing.md').read_text()
@@ -52,3 +53,21 @@ def test_segmentor(blocks, heads, tiny_batch):
     predicted = model.eval().predict(inputs, samples)[0]
     assert predicted.pred_sem_seg.shape == (50, 70)
     assert predicted.seg_logits.shape == inputs.shape[2:]
+
+
+def test_lines_of_the_readme():
+    """What a foreign network must add, at most ten lines of it, gives a loss that teaches words and image."""
+    text = (Path(__file__).parents[1] / 'README.md').read_text()
+    lines = next(block for block in re.findall(r'```python\n(.*?)```', text, re.S) if 'AuxiliaryHeads(' in block)
+    assert len([line for line in lines.splitlines() if not line.startswith('#')]) <= 10
+    words, image = torch.randn(2, 7, 768, requires_grad=True), torch.randn(2, 3, 3, 1024, requires_grad=True)
+    input_ids = torch.tensor([[101, 7, 8, 9, 10, 11, 102]]).repeat(2, 1)
+    network = torch.nn.Module()
+    network.towers = lambda inputs, ids, mask: (words, image)
+    given = dict(self=network, AuxiliaryHeads=AuxiliaryHeads, input_ids=input_ids, word_mask=torch.ones_like(input_ids))
+    given |= dict(inputs=None, gt_masks=torch.ones(2, 1, 8, 8), losses={})
+    torch.manual_seed(0)
+    exec(lines.replace('mask_ratio=0.15', 'mask_ratio=1.0'), given)
+    given['losses']['loss_grounding'].backward()
+    assert words.grad.any() and image.grad.any()
+    assert len([parameter for parameter in network.parameters() if parameter.grad is not None]) > 6 * 8
