@@ -35,10 +35,16 @@ runs = {
         options={'model.auxiliary_head.0.loss_weight': 0.003},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, weight 0.1': dict(
+    'LAVT + Mask Grounding, weight 0.03': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.1},
+        options={'model.auxiliary_head.0.loss_weight': 0.03},
+        reference='LAVT + Mask Grounding',
+    ),
+    'LAVT + Mask Grounding, weight not growing': dict(
+        config='lavt_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.warmup_iters': 0},
         reference='LAVT + Mask Grounding',
     ),
     'MagNet, text side as released': dict(

@@ -6,10 +6,10 @@ runs = {
     'LAVT, pretrained words + Mask Grounding': dict(
         config='lavt_words_grounding.py', seeds=1, reference='LAVT, pretrained words'
     ),
-    'LAVT + Mask Grounding, weight 0.1 from step 450 on': dict(
+    'LAVT + Mask Grounding, weight 0.1': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.1, 'model.auxiliary_head.0.warmup_iters': 450},
+        options={'model.auxiliary_head.0.loss_weight': 0.1},
         reference='LAVT + Mask Grounding',
     ),
     'LAVT + Mask Grounding, six layers': dict(

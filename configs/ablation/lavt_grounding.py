@@ -1,10 +1,17 @@
-# LAVT + Mask Grounding. A weight of 0.01 is to LAVT's cross entropy what 0.3 is to MagNet's mask losses.
+# LAVT + Mask Grounding. A weight of 0.01 is to LAVT's cross entropy what 0.3 is to MagNet's mask losses. It grows over
+# the whole training: a text tower that learns from nothing is taught by the masks first (docs/ablation.md).
 _base_ = 'lavt.py'
 
 model = dict(
     auxiliary_head=[
         dict(
-            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.01
+            type='MaskGroundingHead',
+            forward_mode='separate',
+            num_layers=2,
+            num_heads=4,
+            dropout=0.0,
+            loss_weight=0.01,
+            warmup_iters=900,
         )
     ]
 )

@@ -4,7 +4,13 @@ _base_ = 'lavt_words.py'
 model = dict(
     auxiliary_head=[
         dict(
-            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.01
+            type='MaskGroundingHead',
+            forward_mode='separate',
+            num_layers=2,
+            num_heads=4,
+            dropout=0.0,
+            loss_weight=0.01,
+            warmup_iters=900,
         )
     ]
 )
