@@ -47,6 +47,9 @@ runs = {
         options={'model.auxiliary_head.0.warmup_iters': 0},
         reference='LAVT + Mask Grounding',
     ),
+    'MagNet, weight of Mask Grounding not growing': dict(
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.warmup_iters': 0}, reference='MagNet'
+    ),
     'MagNet, text side as released': dict(
         config='magnet.py', seeds=1, options={'model.neck.compat': True}, reference='MagNet'
     ),

@@ -1,4 +1,4 @@
-# Full MagNet in miniature, trained as lavt.py is.
+# Full MagNet in miniature, trained as lavt.py is, Mask Grounding with a weight that grows.
 _base_ = [
     '../_base_/models/magnet_tiny.py',
     '../_base_/datasets/synthetic_ablation.py',
@@ -6,4 +6,18 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-model = dict(text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4))
+model = dict(
+    text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4),
+    auxiliary_head=[
+        dict(
+            type='MaskGroundingHead',
+            forward_mode='separate',
+            num_layers=2,
+            num_heads=4,
+            dropout=0.0,
+            loss_weight=0.1,
+            warmup_iters=900,
+        ),
+        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
+    ],
+)
