@@ -11,44 +11,50 @@ runs = {
     'MagNet': dict(config='magnet.py'),
     'LAVT + CAM': dict(config='lavt_cam.py', seeds=1),
     'LAVT + alignment loss': dict(config='lavt_alignment.py', seeds=1),
-    'LAVT + Mask Grounding, joint': dict(
-        config='lavt_grounding.py',
-        seeds=1,
-        options={'model.auxiliary_head.0.forward_mode': 'joint'},
-        reference='LAVT + Mask Grounding',
-    ),
     'LAVT + Mask Grounding, ratio 0.3': dict(
         config='lavt_grounding.py',
         seeds=1,
         options={'model.auxiliary_head.0.mask_ratio': 0.3},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, ratio 0.5': dict(
+    'LAVT + Mask Grounding, ratio 0.15': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.5},
+        options={'model.auxiliary_head.0.mask_ratio': 0.15},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, weight 0.003': dict(
+    'LAVT + Mask Grounding, ratio 0.15, joint': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.003},
-        reference='LAVT + Mask Grounding',
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.forward_mode': 'joint'},
+        reference='LAVT + Mask Grounding, ratio 0.15',
     ),
-    'LAVT + Mask Grounding, weight 0.03': dict(
+    'LAVT + Mask Grounding, ratio 0.15, weight 0.003': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.03},
-        reference='LAVT + Mask Grounding',
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.loss_weight': 0.003},
+        reference='LAVT + Mask Grounding, ratio 0.15',
     ),
-    'LAVT + Mask Grounding, weight not growing': dict(
+    'LAVT + Mask Grounding, ratio 0.15, weight 0.03': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.warmup_iters': 0},
-        reference='LAVT + Mask Grounding',
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.loss_weight': 0.03},
+        reference='LAVT + Mask Grounding, ratio 0.15',
     ),
-    'MagNet, weight of Mask Grounding not growing': dict(
-        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.warmup_iters': 0}, reference='MagNet'
+    'LAVT + Mask Grounding, ratio 0.15, weight not growing': dict(
+        config='lavt_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
+        reference='LAVT + Mask Grounding, ratio 0.15',
+    ),
+    'MagNet, ratio 0.15': dict(
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.mask_ratio': 0.15}, reference='MagNet'
+    ),
+    'MagNet, ratio 0.15, weight not growing': dict(
+        config='magnet.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
+        reference='MagNet, ratio 0.15',
     ),
     'MagNet, text side as released': dict(
         config='magnet.py', seeds=1, options={'model.neck.compat': True}, reference='MagNet'

@@ -2,16 +2,7 @@
 # the whole training: a text tower that learns from nothing is taught by the masks first (docs/ablation.md).
 _base_ = 'lavt.py'
 
+settings = dict(mask_ratio=0.5, forward_mode='separate', loss_weight=0.01, warmup_iters=900)
 model = dict(
-    auxiliary_head=[
-        dict(
-            type='MaskGroundingHead',
-            forward_mode='separate',
-            num_layers=2,
-            num_heads=4,
-            dropout=0.0,
-            loss_weight=0.01,
-            warmup_iters=900,
-        )
-    ]
+    auxiliary_head=[dict(type='MaskGroundingHead', num_layers=2, num_heads=4, dropout=0.0, **settings)],
 )

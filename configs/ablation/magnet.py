@@ -6,18 +6,11 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+settings = dict(mask_ratio=0.5, forward_mode='separate', loss_weight=0.1, warmup_iters=900)
 model = dict(
     text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4),
     auxiliary_head=[
-        dict(
-            type='MaskGroundingHead',
-            forward_mode='separate',
-            num_layers=2,
-            num_heads=4,
-            dropout=0.0,
-            loss_weight=0.1,
-            warmup_iters=900,
-        ),
+        dict(type='MaskGroundingHead', num_layers=2, num_heads=4, dropout=0.0, **settings),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
     ],
 )
