@@ -59,7 +59,7 @@ class LoadCheckHook(Hook):
     def _check_groups(self, runner: Runner, optimizer: Any) -> None:
         if not isinstance(optimizer, dict) or 'param_groups' not in optimizer:  # of several optimizers
             return
-        groups = (optimizer['param_groups'], runner.optim_wrapper.param_groups)
+        groups = (optimizer['param_groups'], runner.optim_wrapper.optimizer.param_groups)
         theirs, ours = ([len(group['params']) for group in part] for part in groups)
         if theirs != ours:
             raise CheckpointError(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 
 from mmmagnet.engine.hooks import LoadCheckHook
 from mmmagnet.utils.checkpoint import CheckpointError
@@ -13,7 +14,9 @@ from mmmagnet.utils.checkpoint import CheckpointError
 def check(checkpoint, resume=False):
     model = torch.nn.Linear(2, 3)
     optimizer = torch.optim.AdamW([dict(params=[weight]) for weight in model.parameters()])
-    runner = SimpleNamespace(model=model, optim_wrapper=optimizer, logger=logging.getLogger('load check'))
+    wrapper = OptimWrapper(optimizer)
+    assert len(wrapper.param_groups) == 3  # it shows a group more than the optimizer has
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, logger=logging.getLogger('load check'))
     LoadCheckHook('w.pth', resume).after_load_checkpoint(runner, checkpoint)
 
 
