@@ -165,7 +165,7 @@ make_venv() {
 # use_environment KIND: the one that MMMAGNET_VENV names, never changed.
 use_environment() {
   local names=(torch transformers numpy PIL cv2 pycocotools mmengine mmcv mmseg) missing
-  [ "$1" = run ] || names+=(ruff mypy pytest hypothesis)
+  [ "$1" = run ] || names+=(ruff mypy pytest xdist hypothesis)
   python=$MMMAGNET_VENV/bin/python
   [ -x "$python" ] || fail "MMMAGNET_VENV=$MMMAGNET_VENV: no bin/python there"
   is_new_enough "$python" || fail "Python 3.10 or newer is needed; MMMAGNET_VENV holds $("$python" --version 2>&1)"

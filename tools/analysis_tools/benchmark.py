@@ -2,6 +2,7 @@
 
 Example:
     python tools/analysis_tools/benchmark.py configs/magnet_swin_b.py --mode predict --json predict.json
+    python tools/analysis_tools/benchmark.py configs/magnet_swin_b.py --mode memory --batch 32  # computed, not run
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Measure prediction or a training step of a config.')
     parser.add_argument('config', help='config file; it is run, so it must be trusted')
-    parser.add_argument('--mode', choices=['predict', 'train'], default='predict')
+    parser.add_argument('--mode', choices=['predict', 'train', 'memory'], default='predict')
     parser.add_argument('--batch', type=int, default=1, metavar='B', help='images (default: 1)')
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help="input (default: the config's)")
     parser.add_argument('--tokens', type=int, default=20, metavar='L', help='words, all real (default: 20)')
@@ -48,6 +49,7 @@ def measure(args: argparse.Namespace) -> int:
 
     from mmmagnet.apis.benchmark import benchmark
     from mmmagnet.apis.command_line import select_device
+    from mmmagnet.apis.training_memory import training_memory
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
     from mmmagnet.utils import DataError
@@ -56,13 +58,15 @@ def measure(args: argparse.Namespace) -> int:
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    if args.precision == 'fp16' and device == 'cpu':
+    if args.mode == 'memory':
+        device = 'cpu'
+    elif args.precision == 'fp16' and device == 'cpu':
         raise ConfigError('--precision fp16: on a CPU its matrix products take minutes; use bf16')
     if args.threads:
         torch.set_num_threads(args.threads)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
     size = tuple(args.size or config.get('image_size', (480, 480)))
-    training = args.mode == 'train'
+    training = args.mode != 'predict'
     init_default_scope('mmseg')
     torch.manual_seed(0)
     network = config.model.to_dict()
@@ -74,11 +78,23 @@ def measure(args: argparse.Namespace) -> int:
     room = getattr(getattr(model, 'text_encoder', None), 'max_tokens', None)
     if room is not None and args.tokens > room:
         raise ConfigError(f'--tokens {args.tokens}: the text tower has places for {room}')
-    optimizer = None
-    if training:  # --precision decides on autocast
+
+    def make_optimizer(model: Any) -> Any:  # --precision decides on autocast
         wrapper = {name: config.optim_wrapper.get(name) for name in ('optimizer', 'paramwise_cfg', 'constructor')}
-        given = {name: value for name, value in wrapper.items() if value is not None}
-        optimizer = build_optim_wrapper(model, given).optimizer
+        return build_optim_wrapper(
+            model, {name: value for name, value in wrapper.items() if value is not None}
+        ).optimizer
+
+    if args.mode == 'memory':
+        memory = training_memory(model, make_optimizer, args.batch, size, args.tokens, args.precision)
+        print(f'{args.config}, a training step, {args.precision}')
+        print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
+        print(f'  weights, gradients, optimizer  {memory.state_mb:.0f} MB')
+        print(f'  activations          {memory.activation_mb:.0f} MB')
+        if args.json:
+            write_json(Path(args.json), {'config': args.config, **memory.as_dict()})
+        return 0
+    optimizer = make_optimizer(model) if training else None
     load, lacking = None, 'the config names no dataset'
     if loader := config.get('train_dataloader' if training else 'test_dataloader'):
         try:
