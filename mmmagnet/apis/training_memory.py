@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -78,18 +79,20 @@ def training_memory(
         for name, values in module._buffers.items():
             if values is not None:
                 module._buffers[name] = mode.from_tensor(values)
-    with mode:
-        optimizer = make_optimizer(model)
-        step = TrainingStep(model, optimizer, mode.from_tensor(inputs), samples)
-        with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
-            try:
+    try:
+        with mode:
+            optimizer = make_optimizer(model)
+            step = TrainingStep(model, optimizer, mode.from_tensor(inputs), samples)
+            with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
                 activations = activation_bytes(model, step.forward_backward, 'cpu')
-            except DynamicOutputShapeException as error:
-                raise ConfigError(
-                    f'{type(model).__name__}: the shape of what {error.func} makes depends on values, so its memory '
-                    'cannot be computed; measure it with --mode train'
-                ) from error
-        optimizer.step()
+            optimizer.step()
+    except DynamicOutputShapeException as error:
+        raise ConfigError(
+            f'{type(model).__name__}: the shape of what {error.func} makes depends on values, so its memory cannot be '
+            'computed; measure it with --mode train'
+        ) from error
+    finally:
+        _forget_cached_tensors()
     weights = list(model.parameters())
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     averages = [value for kept in optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)]
@@ -111,3 +114,12 @@ def _shapes_of_sample(sample: SegDataSample, mode: FakeTensorMode) -> SegDataSam
     shapes.set_data({name: mode.from_tensor(sample.get(name)) for name in ('input_ids', 'word_mask')})
     shapes.gt_sem_seg.data = mode.from_tensor(sample.gt_sem_seg.data)
     return shapes
+
+
+def _forget_cached_tensors() -> None:
+    """Tensors that layers keep for a shape, which have no values now."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith('mmmagnet.models'):
+            for value in list(vars(module).values()):
+                if hasattr(value, 'cache_clear'):
+                    value.cache_clear()
