@@ -6,6 +6,23 @@ runs = {
     'LAVT, pretrained words + Mask Grounding': dict(
         config='lavt_words_grounding.py', seeds=1, reference='LAVT, pretrained words'
     ),
+    'LAVT, pretrained words + Mask Grounding, weight 0.1': dict(
+        config='lavt_words_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss_weight': 0.1},
+        reference='LAVT, pretrained words',
+    ),
+    'LAVT, pretrained words + Mask Grounding as in the paper': dict(
+        config='lavt_words_grounding.py',
+        seeds=1,
+        options={
+            'model.auxiliary_head.0.forward_mode': 'joint',
+            'model.auxiliary_head.0.mask_ratio': 0.15,
+            'model.auxiliary_head.0.loss_weight': 0.03,
+            'model.auxiliary_head.0.warmup_iters': 0,
+        },
+        reference='LAVT, pretrained words',
+    ),
     'LAVT + Mask Grounding, weight 0.1': dict(
         config='lavt_grounding.py',
         seeds=1,
