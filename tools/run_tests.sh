@@ -19,7 +19,7 @@ check() { # check NAME COMMAND...
 check 'ruff check' "$python" -m ruff check "${sources[@]}"
 check 'ruff format' "$python" -m ruff format --check "${sources[@]}"
 check 'mypy' "$python" -m mypy
-check 'pytest' "$python" -m pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
+check 'pytest' "$python" -m pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
 printf '\n%s' "$summary"
 trap - EXIT

@@ -14,8 +14,6 @@ import pytest
 from killing import CONFIG as EVENTFUL
 from killing import command_of, differences, make_data, start
 
-pytestmark = pytest.mark.xdist_group('slurm')  # one Slurm for all of them
-
 ROOT = Path(__file__).parents[2]
 LOCAL_SLURM = ROOT.parent / 'shared' / 'slurm' / 'local_slurm.sh'
 CONFIG = ROOT / 'configs' / 'magnet_tiny_synthetic.py'
