@@ -180,7 +180,8 @@ def test_stopped(grid_file, tools, tmp_path, number):
         'time.sleep(120)\n'
     )
     command = (
-        'import pathlib, sys, mmmagnet.apis.ablation as ablation\n'
+        'import pathlib, signal, sys, mmmagnet.apis.ablation as ablation\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored where the tests are a background job
         f'ablation.TOOLS = pathlib.Path({str(tools)!r})\n'
         f'sys.path.insert(0, {str(ROOT / "tools" / "analysis_tools")!r})\n'
         'import ablate\n'
