@@ -47,15 +47,6 @@ runs = {
         options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
         reference='LAVT + Mask Grounding, ratio 0.15',
     ),
-    'MagNet, ratio 0.15': dict(
-        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.mask_ratio': 0.15}, reference='MagNet'
-    ),
-    'MagNet, ratio 0.15, weight not growing': dict(
-        config='magnet.py',
-        seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
-        reference='MagNet, ratio 0.15',
-    ),
     'MagNet, text side as released': dict(
         config='magnet.py', seeds=1, options={'model.neck.compat': True}, reference='MagNet'
     ),

@@ -29,6 +29,14 @@ runs = {
         options={'model.auxiliary_head.0.loss_weight': 0.1},
         reference='LAVT + Mask Grounding',
     ),
+    'LAVT + Mask Grounding, weight not growing': dict(
+        config='lavt_grounding.py', seeds=1, options={'model.auxiliary_head.0.warmup_iters': 0}
+    ),
+    'LAVT + Mask Grounding, weight 0.1 not growing': dict(
+        config='lavt_grounding.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.loss_weight': 0.1, 'model.auxiliary_head.0.warmup_iters': 0},
+    ),
     'LAVT + Mask Grounding, six layers': dict(
         config='lavt_grounding.py',
         seeds=1,
@@ -46,6 +54,15 @@ runs = {
         seeds=1,
         options={'model.auxiliary_head.0.loss.loss_weight': 0.5},
         reference='LAVT + alignment loss',
+    ),
+    'MagNet, ratio 0.15': dict(
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.mask_ratio': 0.15}, reference='MagNet'
+    ),
+    'MagNet, ratio 0.15, weight not growing': dict(
+        config='magnet.py',
+        seeds=1,
+        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
+        reference='MagNet, ratio 0.15',
     ),
     'MagNet, Mask Grounding of weight 1': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.0.loss_weight': 1.0}, reference='MagNet'

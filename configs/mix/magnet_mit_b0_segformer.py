@@ -10,5 +10,10 @@ model = dict(
         num_classes=2,
         norm_cfg=dict(type='BN'),
         loss_decode=dict(type='CrossEntropyLoss'),
-    )
+    ),
+    # beside a cross entropy; MagNetHead's mask losses are thirty times as large
+    auxiliary_head=[
+        dict(type='MaskGroundingHead', mask_ratio=0.15, forward_mode='joint', loss_weight=0.01),
+        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', loss_weight=0.015)),
+    ],
 )

@@ -277,7 +277,8 @@ def check_tokenizers(config: Config, model: Any) -> None:
         if None not in (mask, tokenizer.mask_token_id) and mask != tokenizer.mask_token_id:
             raise ConfigError(
                 f'text_encoder.mask_token_id={mask}, but [MASK] of tokenizer={name!r} is {tokenizer.mask_token_id}: '
-                f'set model.text_encoder.mask_token_id={tokenizer.mask_token_id}'
+                'take the tokenizer that belongs to the text tower; for a tower of its vocabulary set '
+                f'model.text_encoder.mask_token_id={tokenizer.mask_token_id}'
             )
 
 

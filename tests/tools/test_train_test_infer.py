@@ -233,6 +233,22 @@ def test_browse(trained, tmp_path, capsys):
         assert (tmp_path / f'{split}_sheet.png').is_file()
 
 
+def test_probe_grounding(trained, tmp_path, capsys):
+    data, work = trained
+    arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--device', 'cpu']
+    arguments += ['--batches', '2', '--json', str(tmp_path / 'found.json'), '--cfg-options', *OPTIONS]
+    probe = main_of('analysis_tools/probe_grounding.py')
+    assert probe(arguments) == 0
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['batches'] == 2
+    assert list(found['loss']) == ['own', 'picture of another', 'place of another']
+    assert list(found['gradients']) == ['backbone', 'text_encoder', 'neck']
+    printed = capsys.readouterr().out
+    assert '2 batches of 2' in printed and f'{found["loss"]["own"]:.3f}' in printed
+    assert probe([*arguments, 'model.auxiliary_head.0.num_layers=1']) == 2
+    assert 'is of another model' in capsys.readouterr().err
+
+
 def test_picture_of_the_hook_is_not_turned(trained, tmp_path):
     from mmseg.structures import SegDataSample
 

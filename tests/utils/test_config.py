@@ -292,7 +292,7 @@ SYNTHETIC = 'package://mmmagnet/datasets/synthetic/tokenizer'
         (dict(vocab_size=160, max_tokens=20), None),
         (dict(vocab_size=160, max_tokens=19), 'max_length=20, but the text tower has places for 19 tokens'),
         (dict(vocab_size=100, mask_token_id=4), r'tokenizer=.* has 160 words and .*vocab_size=100 fewer'),
-        (dict(vocab_size=160, mask_token_id=103), r'mask_token_id=103, but \[MASK\] of .* is 4: set model\.text_enc'),
+        (dict(vocab_size=160, mask_token_id=103), r'mask_token_id=103, but \[MASK\] of .* is 4: take the tokenizer'),
         (None, None),
     ],
 )
