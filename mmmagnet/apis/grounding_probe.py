@@ -68,7 +68,7 @@ def probe_grounding(model: Any, batches: Iterable[dict[str, Any]]) -> GroundingP
         ConfigError: If the segmentor has no Mask Grounding, or no batch has two samples.
     """
     heads = getattr(model, 'auxiliary_head', None)
-    head: Any = next((each for each in heads or () if hasattr(each, 'mask_words')), None)
+    head: Any = getattr(heads, 'grounding', None)
     if head is None:
         raise ConfigError(f'{type(model).__name__}: auxiliary_head has no MaskGroundingHead to probe')
     model.eval()  # no dropout, which would hide small differences

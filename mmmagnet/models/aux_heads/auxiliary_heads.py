@@ -31,13 +31,18 @@ class AuxiliaryHeads(ModuleList):
         super().__init__(head if isinstance(head, nn.Module) else build_part(head, known or {}) for head in heads)
 
     @property
+    def grounding(self) -> Any:
+        """The head that masks words, or None."""
+        return next((head for head in self if hasattr(head, 'mask_words')), None)
+
+    @property
     def forward_mode(self) -> str | None:
         """How masked words are used: ``joint``, ``separate``, or None where no head masks words."""
-        return getattr(self._grounding(), 'forward_mode', None)
+        return getattr(self.grounding, 'forward_mode', None)
 
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords | None:
         """What to run the text tower on: see `MaskGroundingHead.mask_words`. None if no head masks words."""
-        grounding = self._grounding()
+        grounding = self.grounding
         return None if grounding is None else grounding.mask_words(input_ids, word_mask)
 
     def loss(self, **tensors: Any) -> dict[str, Tensor]:
@@ -54,7 +59,7 @@ class AuxiliaryHeads(ModuleList):
             ValueError: If two heads give losses of the same name.
         """
         losses: dict[str, Tensor] = {}
-        grounding = self._grounding()
+        grounding = self.grounding
         head: Any
         for head in self:
             if not hasattr(head, 'requires'):
@@ -76,6 +81,3 @@ class AuxiliaryHeads(ModuleList):
                 raise ValueError(f'two heads give {min(found.keys() & losses.keys())}; keep one {type(head).__name__}')
             losses.update(found)
         return losses
-
-    def _grounding(self) -> Any:
-        return next((head for head in self if hasattr(head, 'mask_words')), None)
