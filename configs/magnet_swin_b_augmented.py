@@ -1,4 +1,4 @@
-# MagNet on RefCOCO (unc) with what the published recipe leaves out: other light, mirrored pictures, several sizes.
+# MagNet on RefCOCO (unc) with what the published recipe leaves out: other light, mirrored images, several sizes.
 _base_ = 'magnet_swin_b.py'
 
 train_pipeline = [

@@ -13,7 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import mmmagnet  # noqa: F401
-from mmmagnet.utils.official.parity import make_entries
+from mmmagnet.model_converters.parity import make_entries
 
 torch.set_num_threads(1)
 
@@ -49,7 +49,7 @@ TINY = dict(
         stage_ends=(1, 2, 3, 4),
         mask_token_id=MASK,
     ),
-    neck=dict(type='CrossModalAlignment', pool_sizes=(1, 2)),
+    neck=dict(type='CrossModalAlignmentModule', pool_sizes=(1, 2)),
     decode_head=dict(
         type='MagNetHead',
         feat_channels=32,
@@ -61,7 +61,7 @@ TINY = dict(
         decoder_ffn=64,
     ),
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_ratio=0.5, num_layers=1, num_heads=4, dropout=0.0),
+        dict(type='MaskGroundingHead', mask_prob=0.5, num_layers=1, num_heads=4, dropout=0.0),
         dict(type='AlignmentHead'),
     ],
 )
@@ -124,7 +124,7 @@ def released():
             'epoch': 39,
             'args': argparse.Namespace(dataset='refcoco', mha='', window12=True, lr=5e-5, device=None),
         }
-        if apart:  # LAVT with a text tower beside the model
+        if apart:  # LAVT with a text encoder beside the model
             text = f'{prefix}text_encoder.'
             content['bert_model'] = {
                 prefix + name.removeprefix(text): content['model'].pop(name)

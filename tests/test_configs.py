@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from grid import load_grid
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
 import mmmagnet  # noqa: F401
-from mmmagnet.apis.ablation import load_grid
 from mmmagnet.registry import DATASETS, METRICS, MODELS
 from mmmagnet.utils.config import load_config
 
@@ -123,8 +123,8 @@ def test_foreign_config(tmp_path):
     assert predictions[0].pred_sem_seg.shape == (40, 56)
 
 
-def test_one_rate_for_the_pretrained_text_tower():
-    config = Config.fromfile(ROOT / 'configs/magnet_tiny_template.py')
+def test_one_rate_for_the_pretrained_text_encoder():
+    config = Config.fromfile(ROOT / 'configs/magnet_tiny_custom.py')
     model = build(config)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     rate_of = {parameter: group['lr'] for group in wrapper.optimizer.param_groups for parameter in group['params']}

@@ -38,11 +38,11 @@ SMALL = {
     'UPerHead': dict(channels=8),
     'SegformerHead': dict(channels=8),
     'FCNHead': dict(channels=8),
-    'MaskGroundingHead': dict(mask_ratio=0.5, num_heads=2, num_layers=1),
+    'MaskGroundingHead': dict(mask_prob=0.5, num_heads=2, num_layers=1),
 }
 WORDS = dict(
     vocab_size=160, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16
-)  # of any text tower
+)  # of any text encoder
 
 
 def read(name):

@@ -15,12 +15,12 @@ TEXT = (Path(__file__).parents[1] / 'docs/mixing.md').read_text()
 
 @pytest.fixture(scope='module')
 def blocks():
-    entry, tower, segmentor, config = re.findall(r'```python\n(.*?)```', TEXT, re.S)
+    entry, encoder, segmentor, config = re.findall(r'```python\n(.*?)```', TEXT, re.S)
     exec(segmentor, {'__name__': 'my_segmentor'})
     settings = {}
     exec(config, settings)
     assert settings['model'].pop('_delete_')
-    return {'lavt_swin_b_grounding.py': entry, 'magnet_resnet50.py': tower}, settings['model']
+    return {'lavt_swin_b_grounding.py': entry, 'magnet_resnet50.py': encoder}, settings['model']
 
 
 def test_entries(blocks):
@@ -63,11 +63,11 @@ def test_lines_of_the_readme():
     words, image = torch.randn(2, 7, 768, requires_grad=True), torch.randn(2, 3, 3, 1024, requires_grad=True)
     input_ids = torch.tensor([[101, 7, 8, 9, 10, 11, 102]]).repeat(2, 1)
     network = torch.nn.Module()
-    network.towers = lambda inputs, ids, mask: (words, image)
+    network.encoders = lambda inputs, ids, mask: (words, image)
     given = dict(self=network, AuxiliaryHeads=AuxiliaryHeads, input_ids=input_ids, word_mask=torch.ones_like(input_ids))
     given |= dict(inputs=None, gt_masks=torch.ones(2, 1, 8, 8), losses={})
     torch.manual_seed(0)
-    exec(lines.replace('mask_ratio=0.15', 'mask_ratio=1.0'), given)
+    exec(lines.replace('mask_prob=0.15', 'mask_prob=1.0'), given)
     given['losses']['loss_grounding'].backward()
     assert words.grad.any() and image.grad.any()
     assert len([parameter for parameter in network.parameters() if parameter.grad is not None]) > 6 * 8

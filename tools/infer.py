@@ -1,7 +1,7 @@
-"""Segment what expressions refer to in a picture.
+"""Segment what expressions refer to in an image.
 
 Example:
-    python tools/infer.py picture.png --text "the red circle" --checkpoint work_dirs/tiny/epoch_3.pth
+    python tools/infer.py image.png --text "the red circle" --checkpoint work_dirs/tiny/epoch_3.pth
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Segment what expressions refer to in a picture.')
-    parser.add_argument('image', help='picture file')
+    parser = argparse.ArgumentParser(description='Segment what expressions refer to in an image.')
+    parser.add_argument('image', help='image file')
     parser.add_argument('--text', action='append', required=True, help='an expression; may be given several times')
     parser.add_argument('--checkpoint', required=True, help='weights, with their config inside as training saves them')
     parser.add_argument('--config', help='config file, instead of the one in the checkpoint; it is run')
@@ -39,7 +39,7 @@ def infer(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: infer(args))
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained network: environment, synthetic data, training, scores, pictures. A second run goes on
+# From a fresh clone to a trained network: environment, synthetic data, training, scores, images. A second run goes on
 # from what stands. PYTHON picks the interpreter that makes .venv; MMMAGNET_VENV names an environment to use instead.
 set -euo pipefail
 
 usage='usage: bash tools/quickstart.sh [--device cpu|cuda] [--work-dir DIR] [--smoke]
   --device    default: a GPU if PyTorch sees one
-  --work-dir  checkpoints, logs, scores and pictures (default: work_dirs/quickstart, with --smoke work_dirs/smoke)
-  --smoke     all steps on a handful of pictures, in two minutes: the scores mean nothing'
+  --work-dir  checkpoints, logs, scores and images (default: work_dirs/quickstart, with --smoke work_dirs/smoke)
+  --smoke     all steps on a handful of images, in two minutes: the scores mean nothing'
 
 device=() work_dir='' smoke=''
 while [ $# -gt 0 ]; do
@@ -109,14 +109,14 @@ test_with() { # test_with NAME ARGUMENTS...: scores to NAME.json
   local name=$1
   shift
   shown "$work_dir/$name.log" 'Epoch\(test\).*eta|^(val|test).*resolution.*: ' "$python" tools/test.py "$config" "$checkpoint" --data-root "$data" \
-    --work-dir "$work_dir/test" --scores "$work_dir/$name.json" ${device[@]+"${device[@]}"} "$@"
+    --work-dir "$work_dir/test" --metrics-out "$work_dir/$name.json" ${device[@]+"${device[@]}"} "$@"
 }
-test_with scores --split val testA testB --show-dir "$work_dir/pictures" --show-limit 8
-echo '    once more with the expressions of each picture exchanged'
-test_with scores_exchanged --split val --exchange-expressions
+test_with scores --split val testA testB --show-dir "$work_dir/images" --show-limit 8
+echo '    once more with the expressions of each image exchanged'
+test_with scores_swapped --split val --swap-expressions
 
 heading 'done'
 [ -z "$smoke" ] || echo '    a smoke run: every step works; a network trained on so little cannot score'
 echo
-"$python" tools/analysis_tools/score_table.py "$work_dir/scores.json" "$work_dir/scores_exchanged.json"
-printf '\ncheckpoint  %s\nlog         %s\npictures    %s\n' "$checkpoint" "$work_dir/train.log" "$work_dir/pictures"
+"$python" tools/analysis_tools/score_table.py "$work_dir/scores.json" "$work_dir/scores_swapped.json"
+printf '\ncheckpoint  %s\nlog         %s\npictures    %s\n' "$checkpoint" "$work_dir/train.log" "$work_dir/images"

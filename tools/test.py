@@ -30,14 +30,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='score groups of pairs, too: by length, position words, distractors of the same class, family',
     )
     parser.add_argument(
-        '--exchange-expressions',
+        '--swap-expressions',
         action='store_true',
         help='give each object the expression of another: a model that reads its text scores far lower',
     )
-    parser.add_argument('--dump', metavar='FILE', help='write each pair as a JSON line; of several splits, a file each')
-    parser.add_argument('--scores', metavar='FILE', help='write the scores as JSON, with all they depend on')
+    parser.add_argument('--out', metavar='FILE', help='write each pair as a JSON line; of several splits, a file each')
+    parser.add_argument('--metrics-out', metavar='FILE', help='write the scores as JSON, with all they depend on')
     parser.add_argument('--show-dir', metavar='DIR', help='draw expression, ground truth and prediction there')
-    parser.add_argument('--show-limit', type=int, metavar='N', help='pictures of a split, at most (default: all)')
+    parser.add_argument('--show-limit', type=int, metavar='N', help='images of a split, at most (default: all)')
     parser.add_argument('--work-dir', help='folder of logs (default: work_dirs/<name of the config>/test)')
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
@@ -55,10 +55,10 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from mmmagnet.apis.command_line import end_on_sigterm, join_processes, select_device
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric
     from mmmagnet.evaluation.record import file_sha256, score_record, write_json
+    from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.weights import inference_model, load_weights
 
@@ -72,7 +72,7 @@ def test(args: argparse.Namespace) -> int:
     config.load_from, config.resume = None, False
     config.model = inference_model(config.model.to_dict())
     if args.show_dir is not None:
-        config.visualizer = {'type': 'ReferringVisualizer', 'name': 'pictures'}
+        config.visualizer = {'type': 'ReferringVisualizer', 'name': 'images'}
     jobs = plan(config, args)
     config.update(jobs[0][1])
 
@@ -93,7 +93,7 @@ def test(args: argparse.Namespace) -> int:
             checkpoint=args.checkpoint,
             checkpoint_sha256=sha256,
             split=split,
-            exchange_expressions=args.exchange_expressions,
+            swap_expressions=args.swap_expressions,
             metrics=metrics,
             report=reports[0] if reports else {},
         )
@@ -108,7 +108,8 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
     """For each split its name and what it changes in the config: dataloader, evaluator and loop of the test."""
     import copy
 
-    from mmmagnet.utils.config import ConfigError, leaf_datasets
+    from mmmagnet.utils.config import leaf_datasets
+    from mmmagnet.utils.errors import ConfigError
 
     loader = config.get('test_dataloader') or config.get('val_dataloader')
     evaluator = config.get('test_evaluator') or config.get('val_evaluator')
@@ -126,8 +127,8 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
         for dataset in leaf_datasets(parts['test_dataloader']['dataset']):
             if args.split:
                 dataset['split'] = split
-            if args.exchange_expressions:
-                dataset['exchange_expressions'] = True
+            if args.swap_expressions:
+                dataset['swap_expressions'] = True
         for metric in referring_metrics(parts['test_evaluator']):
             metric.setdefault('bootstrap', 1000)
             if args.resolution:
@@ -164,7 +165,7 @@ def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:
 
 def print_scores(entry: dict[str, Any]) -> None:
     """Print a split's scores as a line for each resolution."""
-    exchanged = ' exchanged' if entry['exchange_expressions'] else ''
+    exchanged = ' exchanged' if entry['swap_expressions'] else ''
     scored = {resolution: account['scores'] for resolution, account in entry['resolutions'].items()}
     for resolution, scores in (scored or {'unknown': entry['metrics']}).items():
         numbers = '  '.join(
@@ -180,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # spinning threads stall each other on a busy machine
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch looks for GPUs
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: test(args))
 

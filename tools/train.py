@@ -39,10 +39,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
-    from mmmagnet.apis.command_line import end_on_sigterm, join_processes, select_device
-    from mmmagnet.engine.hooks import LoadCheckHook
+    from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.strategies import SHARDING, runner_class
     from mmmagnet.utils.checkpoint import refuse_code
+    from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
     from mmmagnet.utils.config import (
         check_amp,
         check_tokenizers,
@@ -74,7 +74,7 @@ def train(args: argparse.Namespace) -> int:
         config.get('runner_type') == 'FlexibleRunner' and (config.get('strategy') or {}).get('type') in SHARDING
     )  # no process has the whole model
     if not sharded and (config.get('resume') or config.get('load_from')):
-        runner.register_hook(LoadCheckHook(config.load_from or config.work_dir, bool(config.get('resume'))))
+        runner.register_hook(StrictLoadHook(config.load_from or config.work_dir, bool(config.get('resume'))))
     runner.train()
     return 0
 
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # spinning threads stall each other on a busy machine
     if args.device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = ''  # before torch looks for GPUs
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: train(args))
 

@@ -1,4 +1,4 @@
-# What tools/analysis_tools/ablate.py trains: name -> config of this folder, what differs from it, and what it is
+# What tools/analysis_tools/ablation/ablate.py trains: name -> config of this folder, what differs from it, and what it is
 # compared with (`reference` by default). Variants have one seed, so that two cores are done in 100 minutes; with
 # `--seeds 0 1 2` all have three. More variants are in grid_more.py.
 splits = ['val', 'testB']
@@ -14,40 +14,40 @@ runs = {
     'LAVT + Mask Grounding, ratio 0.3': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.3},
+        options={'model.auxiliary_head.0.mask_prob': 0.3},
         reference='LAVT + Mask Grounding',
     ),
     'LAVT + Mask Grounding, ratio 0.15': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15},
+        options={'model.auxiliary_head.0.mask_prob': 0.15},
         reference='LAVT + Mask Grounding',
     ),
     'LAVT + Mask Grounding, ratio 0.15, joint': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.forward_mode': 'joint'},
+        options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.extra_masked_pass': False},
         reference='LAVT + Mask Grounding, ratio 0.15',
     ),
     'LAVT + Mask Grounding, ratio 0.15, weight 0.003': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.loss_weight': 0.003},
+        options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.loss_weight': 0.003},
         reference='LAVT + Mask Grounding, ratio 0.15',
     ),
     'LAVT + Mask Grounding, ratio 0.15, weight 0.03': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.loss_weight': 0.03},
+        options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.loss_weight': 0.03},
         reference='LAVT + Mask Grounding, ratio 0.15',
     ),
     'LAVT + Mask Grounding, ratio 0.15, weight not growing': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
+        options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.loss_weight_warmup_iters': 0},
         reference='LAVT + Mask Grounding, ratio 0.15',
     ),
     'MagNet, text side as released': dict(
-        config='magnet.py', seeds=1, options={'model.neck.compat': True}, reference='MagNet'
+        config='magnet.py', seeds=1, options={'model.neck.official_compat': True}, reference='MagNet'
     ),
 }

@@ -2,24 +2,24 @@
 _base_ = ['grid.py']
 
 runs = {
-    'LAVT, pretrained words': dict(config='lavt_words.py', seeds=1),
+    'LAVT, pretrained words': dict(config='lavt_minilm.py', seeds=1),
     'LAVT, pretrained words + Mask Grounding': dict(
-        config='lavt_words_grounding.py', seeds=1, reference='LAVT, pretrained words'
+        config='lavt_minilm_grounding.py', seeds=1, reference='LAVT, pretrained words'
     ),
     'LAVT, pretrained words + Mask Grounding, weight 0.1': dict(
-        config='lavt_words_grounding.py',
+        config='lavt_minilm_grounding.py',
         seeds=1,
         options={'model.auxiliary_head.0.loss_weight': 0.1},
         reference='LAVT, pretrained words',
     ),
     'LAVT, pretrained words + Mask Grounding as in the paper': dict(
-        config='lavt_words_grounding.py',
+        config='lavt_minilm_grounding.py',
         seeds=1,
         options={
-            'model.auxiliary_head.0.forward_mode': 'joint',
-            'model.auxiliary_head.0.mask_ratio': 0.15,
+            'model.auxiliary_head.0.extra_masked_pass': False,
+            'model.auxiliary_head.0.mask_prob': 0.15,
             'model.auxiliary_head.0.loss_weight': 0.03,
-            'model.auxiliary_head.0.warmup_iters': 0,
+            'model.auxiliary_head.0.loss_weight_warmup_iters': 0,
         },
         reference='LAVT, pretrained words',
     ),
@@ -30,12 +30,12 @@ runs = {
         reference='LAVT + Mask Grounding',
     ),
     'LAVT + Mask Grounding, weight not growing': dict(
-        config='lavt_grounding.py', seeds=1, options={'model.auxiliary_head.0.warmup_iters': 0}
+        config='lavt_grounding.py', seeds=1, options={'model.auxiliary_head.0.loss_weight_warmup_iters': 0}
     ),
     'LAVT + Mask Grounding, weight 0.1 not growing': dict(
         config='lavt_grounding.py',
         seeds=1,
-        options={'model.auxiliary_head.0.loss_weight': 0.1, 'model.auxiliary_head.0.warmup_iters': 0},
+        options={'model.auxiliary_head.0.loss_weight': 0.1, 'model.auxiliary_head.0.loss_weight_warmup_iters': 0},
     ),
     'LAVT + Mask Grounding, six layers': dict(
         config='lavt_grounding.py',
@@ -56,19 +56,19 @@ runs = {
         reference='LAVT + alignment loss',
     ),
     'MagNet, ratio 0.15': dict(
-        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.mask_ratio': 0.15}, reference='MagNet'
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.mask_prob': 0.15}, reference='MagNet'
     ),
     'MagNet, ratio 0.15, weight not growing': dict(
         config='magnet.py',
         seeds=1,
-        options={'model.auxiliary_head.0.mask_ratio': 0.15, 'model.auxiliary_head.0.warmup_iters': 0},
+        options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.loss_weight_warmup_iters': 0},
         reference='MagNet, ratio 0.15',
     ),
     'MagNet, Mask Grounding of weight 1': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.0.loss_weight': 1.0}, reference='MagNet'
     ),
     'MagNet, joint': dict(
-        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.forward_mode': 'joint'}, reference='MagNet'
+        config='magnet.py', seeds=1, options={'model.auxiliary_head.0.extra_masked_pass': False}, reference='MagNet'
     ),
     'MagNet, alignment weight 0.1': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.1.loss.loss_weight': 0.1}, reference='MagNet'

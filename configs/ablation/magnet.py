@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-settings = dict(mask_ratio=0.5, forward_mode='separate', loss_weight=0.1, warmup_iters=900)
+settings = dict(mask_prob=0.5, extra_masked_pass=True, loss_weight=0.1, loss_weight_warmup_iters=900)
 model = dict(
     text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4),
     auxiliary_head=[

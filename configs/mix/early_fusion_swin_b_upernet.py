@@ -2,7 +2,7 @@
 _base_ = '../lavt_swin_b.py'
 
 model = dict(
-    neck=dict(_delete_=True, type='SentenceFusion'),
+    neck=dict(_delete_=True, type='FiLMFusion'),
     decode_head=dict(
         _delete_=True,
         type='UPerHead',

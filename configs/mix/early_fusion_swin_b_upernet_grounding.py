@@ -3,7 +3,7 @@ _base_ = 'early_fusion_swin_b_upernet.py'
 
 model = dict(
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_ratio=0.15, forward_mode='joint', loss_weight=0.01),
+        dict(type='MaskGroundingHead', mask_prob=0.15, extra_masked_pass=False, loss_weight=0.01),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', loss_weight=0.015)),
     ]
 )

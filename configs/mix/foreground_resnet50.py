@@ -10,6 +10,6 @@ model = dict(
     decode_head=dict(type='MagNetHead', in_channels=(256, 512, 1024, 2048)),
     test_cfg=dict(mode='whole'),
 )
-# mmseg gives masks at the picture's own size
+# mmseg gives masks at the image's own size
 val_evaluator = dict(resolution='original')
 test_evaluator = dict(resolution='original')

@@ -1,4 +1,4 @@
-# LAVT of other parts: mmpretrain's ConvNeXt-T and CLIP's text transformer, run whole before the first bridge.
+# LAVT of other parts: mmpretrain's ConvNeXt-T and CLIP's text transformer, run whole before the first alignment module.
 _base_ = 'magnet_clip.py'
 
 weights = 'https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
@@ -14,7 +14,7 @@ model = dict(
         init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone.'),
     ),
     text_encoder=dict(stage_ends=(12, 12, 12, 12)),
-    neck=dict(pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'),
+    neck=dict(pool_sizes=(), bidirectional=False, norm='instance', gate_activation='relu'),
     decode_head=dict(_delete_=True, type='LAVTHead'),
     auxiliary_head=[],
 )

@@ -1,4 +1,4 @@
-# LAVT with mmseg's ResNet-50 as image tower.
+# LAVT with mmseg's ResNet-50 as image encoder.
 _base_ = '../lavt_swin_b.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# MagNet with CLIP's text transformer (of ViT-B/16) as text tower; [MASK] is a row added to its vocabulary.
+# MagNet with CLIP's text transformer (of ViT-B/16) as text encoder; [MASK] is a row added to its vocabulary.
 _base_ = '../magnet_swin_b.py'
 
 name = 'openai/clip-vit-base-patch16'

@@ -1,4 +1,4 @@
-# MagNet with mmpretrain's ConvNeXt-T as image tower (pip install '.[onedl,backbones]').
+# MagNet with mmpretrain's ConvNeXt-T as image encoder (pip install '.[onedl,backbones]').
 _base_ = '../magnet_swin_b.py'
 
 weights = 'https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'

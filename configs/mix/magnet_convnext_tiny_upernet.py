@@ -1,4 +1,4 @@
-# ConvNeXt-T with UPerHead, mmseg's usual pair, with MagNet's bridges to BERT and its training heads.
+# ConvNeXt-T with UPerHead, mmseg's usual pair, with MagNet's alignment modules to BERT and its training heads.
 _base_ = 'magnet_convnext_tiny.py'
 
 model = dict(
@@ -13,7 +13,7 @@ model = dict(
     ),
     # beside a cross entropy; MagNetHead's mask losses are thirty times as large
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_ratio=0.15, forward_mode='joint', loss_weight=0.01),
+        dict(type='MaskGroundingHead', mask_prob=0.15, extra_masked_pass=False, loss_weight=0.01),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', loss_weight=0.015)),
     ],
 )

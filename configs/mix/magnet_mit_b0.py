@@ -1,4 +1,4 @@
-# MagNet with SegFormer's smallest encoder, MiT-B0, as image tower.
+# MagNet with SegFormer's smallest encoder, MiT-B0, as image encoder.
 _base_ = '../magnet_swin_b.py'
 
 weights = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/segformer/mit_b0_20220624-7e0fe6dd.pth'

@@ -1,4 +1,4 @@
-# SegFormer that reads: MiT-B0, MagNet's bridges to BERT and its training heads, mmseg's SegformerHead.
+# SegFormer that reads: MiT-B0, MagNet's alignment modules to BERT and its training heads, mmseg's SegformerHead.
 _base_ = 'magnet_mit_b0.py'
 
 model = dict(
@@ -13,7 +13,7 @@ model = dict(
     ),
     # beside a cross entropy; MagNetHead's mask losses are thirty times as large
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_ratio=0.15, forward_mode='joint', loss_weight=0.01),
+        dict(type='MaskGroundingHead', mask_prob=0.15, extra_masked_pass=False, loss_weight=0.01),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', loss_weight=0.015)),
     ],
 )

@@ -1,4 +1,4 @@
-# MagNet with mmseg's ResNet-50 as image tower.
+# MagNet with mmseg's ResNet-50 as image encoder.
 _base_ = '../magnet_swin_b.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# MagNet with RoBERTa as text tower.
+# MagNet with RoBERTa as text encoder.
 _base_ = '../magnet_swin_b.py'
 
 name = 'roberta-base'

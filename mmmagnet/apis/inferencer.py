@@ -1,4 +1,4 @@
-"""A checkpoint and a sentence are enough to segment a picture."""
+"""A checkpoint and a sentence are enough to segment an image."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils import DataError
-from mmmagnet.utils.config import ConfigError, check_registered, leaf_datasets, load_config
+from mmmagnet.utils.config import check_registered, leaf_datasets, load_config
+from mmmagnet.utils.errors import ConfigError, DataError
 from mmmagnet.utils.weights import checkpoint_config, inference_model, load_weights
 from mmmagnet.visualization import draw_panels
 
@@ -31,14 +31,14 @@ ImageLike = str | Path | np.ndarray | Image.Image
 
 @dataclass(frozen=True)
 class ReferringResult:
-    """What an expression refers to in a picture of H_0 x W_0 pixels.
+    """What an expression refers to in an image of H_0 x W_0 pixels.
 
     Attributes:
         expression: As it was given.
         mask: (H_0, W_0) bool, True = referred.
         score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty.
         box: The mask's (x_0, y_0, x_1, y_1) in pixels, x_1 and y_1 exclusive; None where it is empty.
-        target_score: Probability that the picture has what is meant, 0 to 1; the mask is empty where it is below the
+        target_score: Probability that the image has what is meant, 0 to 1; the mask is empty where it is below the
             model's threshold. None of a model that takes it for granted.
     """
 
@@ -50,7 +50,7 @@ class ReferringResult:
 
     @property
     def share(self) -> float:
-        """Share of the picture's pixels that the mask covers, 0 to 1."""
+        """Share of the image's pixels that the mask covers, 0 to 1."""
         return float(self.mask.mean())
 
 
@@ -72,7 +72,7 @@ class ReferringInferencer:
 
     Example:
         >>> inferencer = ReferringInferencer('work_dirs/tiny/epoch_3.pth')
-        >>> first, second = inferencer('picture.png', ['the red circle', 'the square on the left'])
+        >>> first, second = inferencer('image.png', ['the red circle', 'the square on the left'])
         >>> first.mask.shape, first.box, first.score
     """
 
@@ -106,7 +106,7 @@ class ReferringInferencer:
 
     @torch.no_grad()
     def __call__(self, image: ImageLike, text: str | Sequence[str]) -> list[ReferringResult]:
-        """Segment a picture.
+        """Segment an image.
 
         Args:
             image: File, PIL image, or RGB array (H_0, W_0, 3) uint8. Files and PIL images are turned upright by their
@@ -132,8 +132,8 @@ class ReferringInferencer:
         return results
 
     def draw(self, image: ImageLike, result: ReferringResult) -> np.ndarray:
-        """The picture beside the mask laid over it, RGB uint8."""
-        note = f'score {result.score:.2f}, {100 * result.share:.1f} % of the picture'
+        """The image beside the mask laid over it, RGB uint8."""
+        note = f'score {result.score:.2f}, {100 * result.share:.1f} % of the image'
         if result.target_score is not None:
             note += f', target {result.target_score:.2f}'
         return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=note)
@@ -219,7 +219,7 @@ def read_image(image: ImageLike) -> np.ndarray:
     except DataError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another picture file') from error
+        raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another image file') from error
 
 
 def _rgb(image: Image.Image, source: str) -> np.ndarray:

@@ -15,16 +15,16 @@ from torch.utils.data import Dataset
 
 from mmmagnet.registry import DATASETS
 
-from .annotations import read_refs
-from .draws import make_draw, split_visit
+from .randomness import make_draw, split_visit
 from .refcoco import RefCOCODataset
+from .refs_io import read_refs
 
 
 @DATASETS.register_module()
 class MixedReferringDataset(Dataset):
     """Training splits of several sets, one after another, without the images that any of the sets holds out.
 
-    The sets share COCO's pictures: what one trains on is in another's val or test. An image is held out if a set has it
+    The sets share COCO's images: what one trains on is in another's val or test. An image is held out if a set has it
     in a split that the mix does not train on; by its id, so the sets must number their images alike, as RefCOCO,
     RefCOCO+ and RefCOCOg do. A set used alone is as published: nothing is held against it, also where its own train and
     val share images, as in RefCOCOg's google partition.
@@ -92,7 +92,7 @@ class MixedReferringDataset(Dataset):
             return set()
         if not self.exclude_held_out:
             print_log(
-                'exclude_held_out=False: pictures of the val and test splits of these sets stay in training; scores on '
+                'exclude_held_out=False: images of the val and test splits of these sets stay in training; scores on '
                 'these splits cannot be compared with others',
                 'current',
                 logging.WARNING,

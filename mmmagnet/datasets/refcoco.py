@@ -11,10 +11,10 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from mmmagnet.registry import DATASETS
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
-from .annotations import count_distractors, read_instances, read_refs
-from .draws import Draw, make_draw, random_state_of, split_visit
+from .randomness import Draw, make_draw, random_state_of, split_visit
+from .refs_io import count_distractors, read_instances, read_refs
 
 
 @DATASETS.register_module()
@@ -23,7 +23,7 @@ class RefCOCODataset(BaseDataset):
 
     A training item is a ref with all its sentences, of which the pipeline draws one at each visit; a test item is one
     (ref, sentence) pair, in the order of the file, with `distractors`: how many other objects of its category are
-    annotated in its picture, COCO's crowds not counted. Items are kept serialised in one buffer, which forked workers
+    annotated in its image, COCO's crowds not counted. Items are kept serialised in one buffer, which forked workers
     share.
 
     What is drawn for an item depends on seed, epoch and item alone where `EpochSampler` gives the order: our transforms
@@ -36,8 +36,8 @@ class RefCOCODataset(BaseDataset):
         data_prefix: ``img_path``, folder of the images, under `data_root`. Default: ``images``.
         test_mode: Test items instead of training items.
         seed: Of what is drawn for training items.
-        exchange_expressions: Give each test item the sentences of another ref of its picture, to see whether a network
-            reads them. Refs that are alone in their picture are left out.
+        swap_expressions: Give each test item the sentences of another ref of its image, to see whether a network
+            reads them. Refs that are alone in their image are left out.
         indices: Use only these items, or the first so many.
         serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
@@ -57,16 +57,16 @@ class RefCOCODataset(BaseDataset):
         data_prefix: dict[str, str] | None = None,
         test_mode: bool = False,
         seed: int = 0,
-        exchange_expressions: bool = False,
+        swap_expressions: bool = False,
         indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
     ) -> None:
-        if exchange_expressions and not test_mode:
-            raise ValueError('exchange_expressions is for scoring: set test_mode=True')
+        if swap_expressions and not test_mode:
+            raise ValueError('swap_expressions is for scoring: set test_mode=True')
         self.split = split
         self.seed = seed
-        self.exchange_expressions = exchange_expressions
+        self.swap_expressions = swap_expressions
         self.by_visit = False  # set by EpochSampler
         self._left_out: Collection[int] = ()
         super().__init__(
@@ -91,9 +91,9 @@ class RefCOCODataset(BaseDataset):
         refs = self._read_refs()
         instances = read_instances(Path(self.data_root, 'instances.json'), refs, count_objects=self.test_mode)
         pairs: list[tuple[dict, list[dict]]] = [(ref, ref['sentences']) for ref in refs]
-        if self.exchange_expressions:
-            pairs = exchange_sentences(refs)
-            left_out = f'{len(refs) - len(pairs)} of {len(refs)} refs are alone in their picture'
+        if self.swap_expressions:
+            pairs = swap_sentences(refs)
+            left_out = f'{len(refs) - len(pairs)} of {len(refs)} refs are alone in their image'
             if not pairs:
                 raise DataError(f'{self.ann_file}: split {self.split!r} cannot exchange expressions: {left_out}')
             print_log(f'{self.split}: expressions are exchanged; {left_out} and left out', 'current')
@@ -186,8 +186,8 @@ class RefCOCODataset(BaseDataset):
         return refs
 
 
-def exchange_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
-    """Pair each ref with the sentences of the next ref of its picture that means something else, going around."""
+def swap_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
+    """Pair each ref with the sentences of the next ref of its image that means something else, going around."""
     by_image: dict[int, list[dict]] = defaultdict(list)
     for ref in refs:
         by_image[ref['image_id']].append(ref)

@@ -11,7 +11,7 @@ from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS, STRATEGIES
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmmagnet.utils.config import ConfigError
+from mmmagnet.utils.errors import ConfigError
 
 SHARDING = ('ResumableFSDPStrategy', 'FSDPStrategy', 'DeepSpeedStrategy')
 OF_DEEPSPEED = {  # settings of MMEngine's own optim wrappers -> what DeepSpeed calls them

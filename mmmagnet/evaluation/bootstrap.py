@@ -1,6 +1,6 @@
-"""How far scores would move with other pictures: confidence intervals, and what is a difference between two models.
+"""How far scores would move with other images: confidence intervals, and what is a difference between two models.
 
-The unit that is drawn is the cluster, in the metric the picture. The pairs of one picture share its objects and their
+The unit that is drawn is the cluster, in the metric the image. The pairs of one image share its objects and their
 masks, so they rise and fall together; drawing them one by one would pass them off as independent and give intervals
 that are too narrow.
 """
@@ -85,8 +85,8 @@ def compare(
     """Compare two models on the same pairs.
 
     The interval is of a paired bootstrap: both models are scored on the same resamples. The p-value is of a paired
-    permutation test, two-sided: were the models alike, their results on a picture could as well be exchanged, and this
-    is done at random for each picture.
+    permutation test, two-sided: were the models alike, their results on an image could as well be exchanged, and this
+    is done at random for each image.
 
     Args:
         first: Terms of model A.

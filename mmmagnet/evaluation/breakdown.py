@@ -27,7 +27,7 @@ def groups_of(pair: Mapping[str, Any]) -> dict[str, str]:
 
     Args:
         pair: With any of ``expression``, ``distractors`` (number of other annotated objects of the same class in the
-            picture) and ``family`` (of the synthetic sets).
+            image) and ``family`` (of the synthetic sets).
     """
     groups = {}
     if 'expression' in pair:

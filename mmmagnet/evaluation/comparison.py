@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 from .bootstrap import Difference, compare
 from .score_terms import score_terms
@@ -35,7 +35,7 @@ class Comparison:
         split: Its name.
         resolution: ``input`` or ``original``.
         pairs: Number of pairs.
-        images: Number of pictures they are in.
+        images: Number of images they are in.
         differences: One for each score.
     """
 
@@ -47,7 +47,7 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """What a reader wants to know, a line for each score."""
-        lines = [f'{self.split}, {self.resolution} resolution: {self.pairs} pairs in {self.images} pictures']
+        lines = [f'{self.split}, {self.resolution} resolution: {self.pairs} pairs in {self.images} images']
         return lines + [
             f'  {each.name:<5}  A {each.first:6.2f}  B {each.second:6.2f}  {each.verdict()}'
             for each in self.differences
@@ -108,20 +108,20 @@ def _read_dump(path: Path) -> dict[tuple[str, str], dict[_Key, dict[str, Any]]]:
                 pair['size'] = tuple(pair.pop('mask')['size']) if not wrong else None
             except KeyError as error:
                 raise DataError(
-                    f'{where}: field {error} is missing; write it with tools/test.py --dump of this version'
+                    f'{where}: field {error} is missing; write it with tools/test.py --out of this version'
                 ) from error
             except (ValueError, TypeError, RecursionError) as error:
-                raise DataError(f'{where}: not a pair ({error}); write it with tools/test.py --dump again') from error
+                raise DataError(f'{where}: not a pair ({error}); write it with tools/test.py --out again') from error
             if wrong or not 0 <= pair['intersection'] <= pair['predicted'] <= pair['union']:
                 name = wrong[0] if wrong else 'intersection'
-                raise DataError(f'{where}: field {name} is {pair[name]!r}; write it with tools/test.py --dump again')
+                raise DataError(f'{where}: field {name} is {pair[name]!r}; write it with tools/test.py --out again')
             pairs = groups.setdefault((pair['split'], pair['resolution']), {})
             key = (pair['split'], pair['ref_id'], pair['sent_id'])
             if key in pairs:
                 raise DataError(f'{where}: {_name(key)} is there twice; give the dump of one model')
             pairs[key] = pair
     if not groups:
-        raise DataError(f'{path}: holds no pairs; write it with tools/test.py --dump')
+        raise DataError(f'{path}: holds no pairs; write it with tools/test.py --out')
     return groups
 
 
@@ -149,7 +149,7 @@ def _check_same(
 
 
 def _truth(pair: dict[str, Any]) -> tuple[Any, ...]:
-    """What is the same in both dumps if the truth is: its pixels, its picture."""
+    """What is the same in both dumps if the truth is: its pixels, its image."""
     return pair['union'] - pair['predicted'] + pair['intersection'], pair['no_target'], pair['image']
 
 

@@ -15,7 +15,7 @@ def score_record(
     checkpoint: str,
     checkpoint_sha256: str,
     split: str,
-    exchange_expressions: bool,
+    swap_expressions: bool,
     metrics: dict[str, float],
     report: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def score_record(
         checkpoint: Its file.
         checkpoint_sha256: Of that file.
         split: ``val``, ``testA`` ...
-        exchange_expressions: Whether each object had the expression of another.
+        swap_expressions: Whether each object had the expression of another.
         metrics: Name -> value, as the test loop returns them.
         report: `ReferringSegMetric.report`; empty where another metric scored.
     """
@@ -41,7 +41,7 @@ def score_record(
         'pairs': next((account['scores']['pairs'] for account in report.values()), None),
         'resolution': next(iter(report), 'unknown'),  # of the names in `metrics` that do not say another
         'resolutions': _rounded(report),
-        'exchange_expressions': exchange_expressions,
+        'swap_expressions': swap_expressions,
         'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         'mmmagnet': mmmagnet.__version__,
     }

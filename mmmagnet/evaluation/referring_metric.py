@@ -18,7 +18,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from mmmagnet.registry import METRICS
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 from .bootstrap import confidence_intervals
 from .breakdown import breakdown
@@ -26,7 +26,7 @@ from .score_terms import score_terms
 
 PROTOCOL = {
     'input': "masks at the size of the network's input, the ground truth resized nearest, foreground where logit > 0",
-    'original': 'masks at the size of the picture, the logits resized bilinear, foreground where logit > 0',
+    'original': 'masks at the size of the image, the logits resized bilinear, foreground where logit > 0',
 }
 _SCORES = (
     'each (object, expression) pair once, in percent: oIoU = sum I / sum U, mIoU = mean I / U (0 where U = 0), '
@@ -51,9 +51,9 @@ class ReferringSegMetric(BaseMetric):
 
     Args:
         resolution: ``'input'``: at the size of the network's input, the ground truth resized nearest (the protocol of
-            the published numbers); ``'original'``: at the size of the picture; or both from one pass, the first one's
+            the published numbers); ``'original'``: at the size of the image; or both from one pass, the first one's
             scores under their plain names, the other's as ``original/oIoU``.
-        bootstrap: Resamples (of pictures, see `bootstrap`) for a 95 % interval of each score; 0 = none.
+        bootstrap: Resamples (of images, see `bootstrap`) for a 95 % interval of each score; 0 = none.
         breakdown: Whether groups of pairs (see `breakdown`) are scored apart, in the report and the log.
         dump: File to which each pair is written as a line of JSON for each resolution, with its predicted mask as
             compressed RLE; `compare_dumps` reads it.
@@ -166,7 +166,7 @@ class ReferringSegMetric(BaseMetric):
         sizes = {pair['size'] for pair in pairs}
         account: dict[str, Any] = {
             'protocol': f'{PROTOCOL[resolution]}; {_SCORES}',
-            'size': ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each picture its own',
+            'size': ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each image its own',
             'scores': {**terms.scores(), 'pairs': len(pairs)},
         }
         if self.bootstrap:

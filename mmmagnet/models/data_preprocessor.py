@@ -1,4 +1,4 @@
-"""Batches: sentences no longer than the longest of them, and pictures of several sizes."""
+"""Batches: sentences no longer than the longest of them, and images of several sizes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ReferringPreProcessor(SegDataPreProcessor):
     Args:
         mean: Of R, G and B.
         std: Of R, G and B.
-        bgr_to_rgb: Pictures come as BGR.
+        bgr_to_rgb: Images come as BGR.
         size_divisor: In training, pad sides to multiples of it.
         trim_words: Cut. A network compiled by `torch.compile` is compiled again for a new length, so set it to False
-            there. `ReferringSegmentor` does so where its neck reads pads (``compat``).
+            there. `ReferringSegmentor` does so where its neck reads pads (``official_compat``).
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class MultiSizePreProcessor(ReferringPreProcessor):
         seed: Of the sizes.
         mean: Of R, G and B.
         std: Of R, G and B.
-        bgr_to_rgb: Pictures come as BGR.
+        bgr_to_rgb: Images come as BGR.
         size_divisor: In training, pad sides to multiples of it, before anything is squashed.
         trim_words: See `ReferringPreProcessor`.
     """

@@ -14,9 +14,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, with the file, the entry and the mend in its message."""
+from .errors import CheckpointError
 
 
 def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
@@ -51,12 +49,12 @@ def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
     except pickle.UnpicklingError as error:
         asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))
         if asked and asked[1] == 'argparse.Namespace':
-            mend = 'a file of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
+            fix = 'a file of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
         else:
-            mend = 'save its state dict alone with torch.save'
+            fix = 'save its state dict alone with torch.save'
         raise CheckpointError(
             f'{path}: refused, it holds more than weights and could run code '
-            f'({asked[0] if asked else "a pickled object"}); {mend}'
+            f'({asked[0] if asked else "a pickled object"}); {fix}'
         ) from error
     except Exception as error:  # zip, pickle and safetensors readers each raise their own kinds on a damaged file
         cause = str(error) or type(error).__name__

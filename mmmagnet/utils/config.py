@@ -11,8 +11,9 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from .checkpoint import CheckpointError, load_file
-from .config_text import ConfigError, check_registered, config_from_text
+from .checkpoint import load_file
+from .config_text import check_registered, config_from_text
+from .errors import CheckpointError, ConfigError
 from .latest_checkpoint import latest_checkpoint
 
 __all__ = [
@@ -242,7 +243,7 @@ def _optimizer_settings(wrapper: dict[str, Any]) -> list[Any]:
 
 
 def check_tokenizers(config: Config, model: Any) -> None:
-    """Make sure that the training's tokenizers fit the text tower.
+    """Make sure that the training's tokenizers fit the text encoder.
 
     Args:
         config: Of the training.
@@ -250,14 +251,14 @@ def check_tokenizers(config: Config, model: Any) -> None:
             looked at.
 
     Raises:
-        ConfigError: If a tokenizer has more words than the tower, gives more at a time, or its [MASK] is another.
+        ConfigError: If a tokenizer has more words than the encoder, gives more at a time, or its [MASK] is another.
         DataError: If a tokenizer is not to be had.
     """
     from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 
-    tower = getattr(getattr(model, 'module', model), 'text_encoder', None)
-    size, mask = getattr(tower, 'vocab_size', None), getattr(tower, 'mask_token_id', None)
-    room = getattr(tower, 'max_tokens', None)
+    encoder = getattr(getattr(model, 'module', model), 'text_encoder', None)
+    size, mask = getattr(encoder, 'vocab_size', None), getattr(encoder, 'mask_token_id', None)
+    room = getattr(encoder, 'max_tokens', None)
     steps = [
         step
         for dataset in leaf_datasets((config.get('train_dataloader') or {}).get('dataset'))
@@ -266,18 +267,20 @@ def check_tokenizers(config: Config, model: Any) -> None:
     ]
     longest = max((step.get('max_length', 20) for step in steps), default=0)
     if room is not None and longest > room:
-        raise ConfigError(f'TokenizeExpression: max_length={longest}, but the text tower has places for {room} tokens')
+        raise ConfigError(
+            f'TokenizeExpression: max_length={longest}, but the text encoder has places for {room} tokens'
+        )
     for name in {step['tokenizer'] for step in steps}:
         tokenizer = load_tokenizer(name)
         if size is not None and len(tokenizer) > size:
             raise ConfigError(
                 f'tokenizer={name!r} has {len(tokenizer)} words and text_encoder.config.vocab_size={size} fewer: take '
-                'the tokenizer that belongs to the text tower'
+                'the tokenizer that belongs to the text encoder'
             )
         if None not in (mask, tokenizer.mask_token_id) and mask != tokenizer.mask_token_id:
             raise ConfigError(
                 f'text_encoder.mask_token_id={mask}, but [MASK] of tokenizer={name!r} is {tokenizer.mask_token_id}: '
-                'take the tokenizer that belongs to the text tower; for a tower of its vocabulary set '
+                'take the tokenizer that belongs to the text encoder; for an encoder of its vocabulary set '
                 f'model.text_encoder.mask_token_id={tokenizer.mask_token_id}'
             )
 

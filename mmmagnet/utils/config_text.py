@@ -10,13 +10,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
+from .errors import ConfigError
+
 # packages whose registries a name like 'mmpretrain.ConvNeXt' may open
 SCOPES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mmdet')
 _NAMED_NUMBERS = {'inf': math.inf, 'nan': math.nan}
-
-
-class ConfigError(ValueError):
-    """A config that cannot be used, with the file, the field and the mend in its message."""
 
 
 def config_from_text(text: str, source: str = 'config text') -> Config:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from .checkpoint import CheckpointError, load_file
+from .checkpoint import load_file
+from .errors import CheckpointError
 
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
 """Names that MMEngine's CheckpointHook gives."""

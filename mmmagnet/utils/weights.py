@@ -8,8 +8,9 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmmagnet.utils.checkpoint import CheckpointError, load_file, read_checkpoint
+from mmmagnet.utils.checkpoint import load_file, read_checkpoint
 from mmmagnet.utils.config import config_from_text
+from mmmagnet.utils.errors import CheckpointError
 
 # heads of training: inference neither builds them nor asks a checkpoint for them
 TRAINING_ONLY = ('auxiliary_head.',)
@@ -62,22 +63,22 @@ def check_weights(model: nn.Module, weights: dict[str, Tensor], path: str | Path
         CheckpointError: Naming the first entry that differs.
     """
     own, theirs = _compared(model.state_dict(), whole), _compared(weights, whole)
-    mend = 'use the config this checkpoint was trained with'
+    fix = 'use the config this checkpoint was trained with'
     for name, value in own.items():
         if name not in theirs:
             missing = sum(name not in theirs for name in own)
             raise CheckpointError(
-                f'{path}: is of another model: it lacks {name} ({missing} of {len(own)} entries missing); {mend}'
+                f'{path}: is of another model: it lacks {name} ({missing} of {len(own)} entries missing); {fix}'
             )
         if theirs[name].shape != value.shape:
             raise CheckpointError(
                 f'{path}: is of another model: {name} has shape {tuple(theirs[name].shape)}, '
-                f'the config makes {tuple(value.shape)}; {mend}'
+                f'the config makes {tuple(value.shape)}; {fix}'
             )
     extra = [name for name in theirs if name not in own]
     if extra:
         raise CheckpointError(
-            f'{path}: is of another model: the config makes no {extra[0]} ({len(extra)} entries too many); {mend}'
+            f'{path}: is of another model: the config makes no {extra[0]} ({len(extra)} entries too many); {fix}'
         )
 
 

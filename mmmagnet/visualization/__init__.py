@@ -1,4 +1,4 @@
-"""Pictures of expressions and masks."""
+"""Images of expressions and masks."""
 
 from .referring_visualizer import ReferringVisualizer, draw_panels, mask_iou, overlay_mask
 

@@ -26,11 +26,11 @@ class ReferringVisualizer(Visualizer):
 
     Args:
         name: Name of the instance.
-        vis_backends: MMEngine's backends that store the pictures.
+        vis_backends: MMEngine's backends that store the images.
         save_dir: Folder of the backends that need one.
         alpha: Opacity of the colour over a mask, 0 to 1.
-        min_side: Smaller pictures are enlarged, by a whole factor, until their short side has this many pixels.
-        max_side: Larger pictures are reduced until their long side has this many pixels.
+        min_side: Smaller images are enlarged, by a whole factor, until their short side has this many pixels.
+        max_side: Larger images are reduced until their long side has this many pixels.
     """
 
     def __init__(
@@ -58,18 +58,18 @@ class ReferringVisualizer(Visualizer):
         out_file: str | Path | None = None,
         step: int = 0,
     ) -> None:
-        """Draw a sample and hand the picture to a window, a file or all backends.
+        """Draw a sample and hand the image to a window, a file or all backends.
 
         Args:
-            name: Name of the picture for the backends.
+            name: Name of the image for the backends.
             image: RGB, (H, W, 3) uint8.
             data_sample: With any of `gt_sem_seg`, `pred_sem_seg` (each (1, h, w), 1 = referred) and `expression`.
             draw_gt: Whether a panel shows the ground truth, where the sample has one.
             draw_pred: Whether a panel shows the prediction, where the sample has one.
-            show: Whether a window shows the picture.
+            show: Whether a window shows the image.
             wait_time: Seconds the window stays; 0 = until a key is pressed.
-            out_file: Write the picture there instead of to the backends.
-            step: Step under which the backends file the picture.
+            out_file: Write the image there instead of to the backends.
+            step: Step under which the backends file the image.
         """
         drawn = draw_panels(
             image,
@@ -99,7 +99,7 @@ def draw_panels(
     max_side: int = 800,
     note: str = '',
 ) -> np.ndarray:
-    """The picture of one expression: a caption above ``image | ground truth | prediction``.
+    """The image of one expression: a caption above ``image | ground truth | prediction``.
 
     Args:
         image: RGB, (H, W, 3) uint8.
@@ -138,7 +138,7 @@ def draw_panels(
     for column in columns[1:]:
         gap = np.full((body.shape[0], GAP, 3), PAPER, np.uint8)
         body = np.concatenate([body, gap, column], axis=1)
-    if body.shape[1] < MIN_WIDTH:  # room for the caption beside a narrow picture
+    if body.shape[1] < MIN_WIDTH:  # room for the caption beside a narrow image
         margin = np.full((body.shape[0], MIN_WIDTH - body.shape[1], 3), PAPER, np.uint8)
         body = np.concatenate([body, margin], axis=1)
     if not any(caption):
@@ -165,7 +165,7 @@ def overlay_mask(
     drawn[covered] = (drawn[covered] * (1 - alpha) + np.asarray(color) * alpha).astype(np.uint8)
     contours, _ = cv2.findContours(covered.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     width = max(2, round(min(image.shape[:2]) / 240))
-    # a dark rim around the colour: on a picture of the mask's own colour the contour still shows
+    # a dark rim around the colour: on an image of the mask's own colour the contour still shows
     cv2.drawContours(drawn, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA)
     cv2.drawContours(drawn, contours, -1, color, width, cv2.LINE_AA)
     return drawn

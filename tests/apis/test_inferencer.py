@@ -14,9 +14,7 @@ from PIL import Image
 
 from mmmagnet.apis import ReferringInferencer, read_image
 from mmmagnet.registry import MODELS
-from mmmagnet.utils import DataError
-from mmmagnet.utils.checkpoint import CheckpointError
-from mmmagnet.utils.config import ConfigError
+from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
 
 TINY = {
     'model.backbone.embed_dims': 8,
@@ -65,7 +63,7 @@ def rewritten(checkpoint: Path, folder: Path, **parts: object) -> Path:
 
 
 def test_kinds_of_images_and_texts(inferencer, pixels, tmp_path):
-    file = tmp_path / 'picture.png'
+    file = tmp_path / 'image.png'
     Image.fromarray(pixels).save(file)
     texts = ['the red square', 'blue circle on the left', 'the thing']
     expected = inferencer(pixels, texts)
@@ -145,7 +143,7 @@ def test_wrong_images(inferencer, pixels, tmp_path):
     with pytest.raises(FileNotFoundError, match='no such image file'):
         inferencer(tmp_path / 'none.png', 'x')
     text, cut = tmp_path / 'a.png', tmp_path / 'b.png'
-    text.write_text('no picture')
+    text.write_text('no image')
     Image.fromarray(pixels).save(cut)
     cut.write_bytes(cut.read_bytes()[:2000])
     for path in (text, cut):

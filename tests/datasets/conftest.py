@@ -44,7 +44,7 @@ def ref(ref_id, image_id, ann_ids, split, said):
 
 
 def small_set():
-    """A prepared set in memory: three pictures, seven refs, one annotation that no ref names."""
+    """A prepared set in memory: three images, seven refs, one annotation that no ref names."""
     sizes = {1: (20, 16), 2: (12, 10), 3: (30, 24)}
     return {
         'images': [

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from mmmagnet.datasets import EpochSampler, MixedReferringDataset
 from mmmagnet.registry import DATASETS
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 SPLITS = {
     'one': {'train': [1, 2, 3, 4, 4], 'val': [5], 'testA': [6]},
@@ -25,7 +25,7 @@ DRAW = [dict(type='SampleExpression')]
 
 @pytest.fixture
 def folder(tmp_path):
-    """The sets, without pictures."""
+    """The sets, without images."""
     for name, splits in SPLITS.items():
         images = [image for images in splits.values() for image in images]
         refs = [

@@ -9,7 +9,7 @@ from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
 from mmmagnet.datasets import EpochSampler, RefCOCODataset
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 TRAIN = [dict(type='SampleExpression')]
 IMAGE = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation', imdecode_backend='pillow')]
@@ -49,7 +49,7 @@ def test_test_items_follow_the_file(prepared):
 
 
 def test_distractors_are_others_of_the_category(content, write, tmp_path):
-    # picture 3: annotations 13, 14, 15 and two more; 2: annotation 12 and a crowd
+    # image 3: annotations 13, 14, 15 and two more; 2: annotation 12 and a crowd
     content['annotations'] += [
         {'id': 16, 'image_id': 3, 'category_id': 2, 'segmentation': [[0, 0, 1, 0, 1, 1]]},
         {'id': 17, 'image_id': 3, 'category_id': 1, 'segmentation': [[0, 0, 1, 0, 1, 1]], 'iscrowd': 0},
@@ -130,7 +130,7 @@ def test_keeps_only_what_the_split_needs(prepared):
 
 def test_exchanged_expressions(prepared, caplog):
     settings = dict(data_root=prepared, split='val', test_mode=True)
-    exchanged = RefCOCODataset(**settings, exchange_expressions=True, lazy_init=True)
+    exchanged = RefCOCODataset(**settings, swap_expressions=True, lazy_init=True)
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     exchanged.full_init()
@@ -146,15 +146,13 @@ def test_exchanged_expressions(prepared, caplog):
     masks = {item['ref_id']: item['segmentations'] for item in RefCOCODataset(**settings)}
     assert all(item['segmentations'] == masks[item['ref_id']] for item in exchanged)
     with pytest.raises(ValueError, match='test_mode'):
-        RefCOCODataset(data_root=prepared, split='val', exchange_expressions=True)
+        RefCOCODataset(data_root=prepared, split='val', swap_expressions=True)
 
 
 def test_nothing_to_exchange(content, write, tmp_path):
     content['refs'] = content['refs'][2:3]
     with pytest.raises(DataError, match='1 of 1 refs are alone'):
-        RefCOCODataset(
-            data_root=write(content, tmp_path / 'set'), split='train', test_mode=True, exchange_expressions=True
-        )
+        RefCOCODataset(data_root=write(content, tmp_path / 'set'), split='train', test_mode=True, swap_expressions=True)
 
 
 def drawn(dataset, workers, epochs):

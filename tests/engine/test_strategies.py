@@ -12,7 +12,7 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 
 import mmmagnet.engine.strategies as strategies
 from mmmagnet.engine.strategies import runner_class
-from mmmagnet.utils.config import ConfigError
+from mmmagnet.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 FSDP, DEEPSPEED = dict(type='FSDPStrategy'), dict(type='DeepSpeedStrategy')

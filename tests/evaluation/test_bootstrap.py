@@ -1,4 +1,4 @@
-"""Intervals and p-values against loops that draw pictures one by one, and against what theory says."""
+"""Intervals and p-values against loops that draw images one by one, and against what theory says."""
 
 import time
 
@@ -11,7 +11,7 @@ NAMES = ('oIoU', 'mIoU', 'P@0.5', 'P@0.6', 'P@0.7', 'P@0.8', 'P@0.9', 'gIoU', 'N
 
 
 def random_pairs(number, seed=0, quality=0.6, spread=0.2, cluster_spread=0.0, pairs_per_image=1, no_target=0.0):
-    """Pairs whose IoU scatters around a quality, with a part that is common to the pairs of a picture."""
+    """Pairs whose IoU scatters around a quality, with a part that is common to the pairs of an image."""
     rng = np.random.default_rng(seed)
     common = np.repeat(rng.normal(size=number // pairs_per_image + 1) * cluster_spread, pairs_per_image)[:number]
     iou = np.clip(quality + common + rng.normal(size=number) * spread, 0, 1)
@@ -66,14 +66,14 @@ def test_interval_has_the_width_of_theory():
     assert (low, high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=0.1 * half)
 
 
-def test_pairs_of_a_picture_are_not_independent():
+def test_pairs_of_a_image_are_not_independent():
     pairs = random_pairs(2000, spread=0.05, cluster_spread=0.15, pairs_per_image=10)
     terms = score_terms(pairs)
     width = {}
-    for name, clusters in (('picture', [index // 10 for index in range(2000)]), ('pair', range(2000))):
+    for name, clusters in (('image', [index // 10 for index in range(2000)]), ('pair', range(2000))):
         low, high = confidence_intervals(terms, clusters, 400)['mIoU']
         width[name] = high - low
-    assert width['picture'] > 2 * width['pair']
+    assert width['image'] > 2 * width['pair']
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_degenerate_sets(pairs, expected):
 
 
 def test_comparison_against_drawing_by_hand():
-    """Both models are drawn alike, and exchanged picture by picture."""
+    """Both models are drawn alike, and exchanged image by image."""
     first, second = random_pairs(40, seed=1), random_pairs(40, seed=2, quality=0.65)
     clusters = [index // 2 for index in range(40)]
     differences = compare(score_terms(first), score_terms(second), clusters, resamples=300, seed=7)
@@ -150,7 +150,7 @@ def test_different_pairs():
 
 
 def test_fast_at_full_size():
-    """RefCOCO val: 10 834 pairs of 1500 pictures."""
+    """RefCOCO val: 10 834 pairs of 1500 images."""
     pairs = random_pairs(10834)
     terms = score_terms(pairs)
     start = time.process_time()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmmagnet.evaluation import compare, compare_dumps, score_terms
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 
 def line(index, share, split='val', resolution='input', size=(10, 10), **changes):
@@ -49,7 +49,7 @@ def test_pairs_are_matched_whatever_their_order(tmp_path):
     images = [pair['image'] for pair in one]
     assert comparison.differences == compare(score_terms(one), score_terms(other), images, 100)
     lines = comparison.lines()
-    assert lines[0] == 'val, input resolution: 40 pairs in 10 pictures'
+    assert lines[0] == 'val, input resolution: 40 pairs in 10 images'
     assert lines[1].startswith(f'  oIoU   A {comparison.differences[0].first:6.2f}  B ')
     assert comparison.as_dict()['differences'][0]['significant'] in (True, False)
     json.dumps(comparison.as_dict())

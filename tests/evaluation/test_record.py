@@ -29,7 +29,7 @@ def test_record():
         'resolutions': {
             'input': {'protocol': 'p', 'scores': {'oIoU': 33.3333, 'pairs': 8}, 'intervals': {'oIoU': [0.3333, 2.0]}}
         },
-        'exchange_expressions': False,
+        'swap_expressions': False,
         'mmmagnet': mmmagnet.__version__,
     }
 

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 
 from mmmagnet.evaluation import ReferringSegMetric
 from mmmagnet.evaluation.referring_metric import resize_nearest
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 SIZE = 12
 NAMES = ['oIoU', 'mIoU', *(f'P@0.{tenths}' for tenths in range(5, 10)), 'gIoU', 'N-acc', 'T-acc', 'pairs']
@@ -30,7 +30,7 @@ def make_sample(index, truth, logits, predicted):
         'gt_sem_seg': {'data': torch.from_numpy(truth)[None]},
         'seg_logits': {'data': torch.from_numpy(logits)[None]},
         'pred_sem_seg': {'data': torch.from_numpy(predicted)[None]},
-        'img_path': f'pictures/{index // 3}.jpg',
+        'img_path': f'images/{index // 3}.jpg',
         'ref_id': index // 2,
         'sent_id': 100 + index,
         'expression': f'größter {index}',
@@ -40,7 +40,7 @@ def make_sample(index, truth, logits, predicted):
 
 
 def random_samples(number, seed=0):
-    """Pairs with pictures of many sizes; some masks are empty, some predictions too, some nearly right."""
+    """Pairs with images of many sizes; some masks are empty, some predictions too, some nearly right."""
     rng = np.random.default_rng(seed)
     samples = []
     for index in range(number):
@@ -273,7 +273,7 @@ def test_dump(resolution, both, tmp_path):
     assert 100 * np.mean([line['iou'] for line in lines]) == pytest.approx(scores[name])
 
 
-@pytest.mark.parametrize(('resolution', 'stated'), [('input', '(12 x 12)'), ('original', '(each picture its own)')])
+@pytest.mark.parametrize(('resolution', 'stated'), [('input', '(12 x 12)'), ('original', '(each image its own)')])
 def test_log_line_states_the_resolution(resolution, stated, caplog):
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)

@@ -1,4 +1,4 @@
-"""Words behind the longest sentence change nothing; batches of several sizes: picture and mask stay together."""
+"""Words behind the longest sentence change nothing; batches of several sizes: image and mask stay together."""
 
 import numpy as np
 import pytest
@@ -49,16 +49,16 @@ def test_sizes_follow_seed_and_iteration(at):
     assert sizes(1, range(30)) != whole
 
 
-def test_picture_and_mask(at):
+def test_image_and_mask(at):
     at(0)
     preprocessor = MODELS.build(dict(type='MultiSizePreProcessor', sizes=(32,), **NORMALISED))
     given = batch()
-    pictures, masks = given['inputs'], [sample.gt_sem_seg.data[0].numpy() for sample in given['data_samples']]
+    images, masks = given['inputs'], [sample.gt_sem_seg.data[0].numpy() for sample in given['data_samples']]
     data = preprocessor(given, training=True)
     assert data['inputs'].shape == (2, 3, 32, 32)
     mean, std = (torch.tensor(NORMALISED[key])[:, None, None] for key in ('mean', 'std'))
-    for picture, mask, found, sample in zip(pictures, masks, data['inputs'], data['data_samples'], strict=True):
-        squashed = Image.fromarray(picture.permute(1, 2, 0).numpy()[..., ::-1]).resize((32, 32), Image.BILINEAR)
+    for image, mask, found, sample in zip(images, masks, data['inputs'], data['data_samples'], strict=True):
+        squashed = Image.fromarray(image.permute(1, 2, 0).numpy()[..., ::-1]).resize((32, 32), Image.BILINEAR)
         np.testing.assert_allclose((found * std + mean).permute(1, 2, 0), np.array(squashed), atol=1.01)
         expected = np.array(Image.fromarray(mask).resize((32, 32), Image.NEAREST))
         np.testing.assert_array_equal(sample.gt_sem_seg.data[0], expected)
@@ -122,17 +122,19 @@ def test_nothing_to_go_by(samples, tiny_batch):
     assert found is None or all(len(sample.input_ids) == 20 for sample in found)
 
 
-@pytest.mark.parametrize('mode', ['joint', 'separate'])
+@pytest.mark.parametrize('mode', [False, True])
 def test_trimmed_words_change_no_loss_and_no_mask(mode, tiny_config, tiny_batch):
-    tiny_config['auxiliary_head'][0].update(mask_ratio=1.0, keep_ratio=0.0, forward_mode=mode)  # whatever is drawn
+    tiny_config['auxiliary_head'][0].update(
+        mask_prob=1.0, unmasked_prob=0.0, extra_masked_pass=mode
+    )  # whatever is drawn
     losses, masks = [], []
     for trim_words in (True, False):
         torch.manual_seed(0)
         model = MODELS.build(
             {**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor', trim_words=trim_words)}
         )
-        for bridge in model.neck.bridges:  # open the text gates, which start shut
-            torch.nn.init.normal_(bridge.text_gate.outer.weight)
+        for fusion in model.neck.stages:  # open the text gates, which start shut
+            torch.nn.init.normal_(fusion.text_gate.outer.weight)
         losses.append(model.train().loss(**through(model.data_preprocessor, tiny_batch, True)))
         with torch.no_grad():
             data = through(model.data_preprocessor, tiny_batch, False)
@@ -143,7 +145,7 @@ def test_trimmed_words_change_no_loss_and_no_mask(mode, tiny_config, tiny_batch)
 
 
 def test_a_neck_that_reads_pads_is_given_them(tiny_config, tiny_batch):
-    tiny_config['neck']['compat'] = True
+    tiny_config['neck']['official_compat'] = True
     model = MODELS.build({**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor')})
     data = through(model.data_preprocessor, tiny_batch, True)
     assert all(len(sample.input_ids) == 20 for sample in data['data_samples'])

@@ -11,7 +11,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmmagnet.utils.checkpoint import CheckpointError, load_file, read_checkpoint, refuse_code
+from mmmagnet.utils.checkpoint import load_file, read_checkpoint, refuse_code
+from mmmagnet.utils.errors import CheckpointError
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'b': torch.tensor([1, 2])}
 

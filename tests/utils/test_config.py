@@ -11,7 +11,6 @@ import torch
 from mmengine.config import Config
 
 from mmmagnet.registry import MODELS
-from mmmagnet.utils.checkpoint import CheckpointError
 from mmmagnet.utils.config import (
     ConfigError,
     check_amp,
@@ -24,6 +23,7 @@ from mmmagnet.utils.config import (
     set_resume,
     set_seed,
 )
+from mmmagnet.utils.errors import CheckpointError
 
 CONFIG = """
 data_root = 'data/one'
@@ -285,24 +285,24 @@ SYNTHETIC = 'package://mmmagnet/datasets/synthetic/tokenizer'
 
 
 @pytest.mark.parametrize(
-    ('tower', 'message'),
+    ('encoder', 'message'),
     [
         (dict(vocab_size=160, mask_token_id=4), None),
         (dict(vocab_size=200, mask_token_id=None), None),
         (dict(vocab_size=160, max_tokens=20), None),
-        (dict(vocab_size=160, max_tokens=19), 'max_length=20, but the text tower has places for 19 tokens'),
+        (dict(vocab_size=160, max_tokens=19), 'max_length=20, but the text encoder has places for 19 tokens'),
         (dict(vocab_size=100, mask_token_id=4), r'tokenizer=.* has 160 words and .*vocab_size=100 fewer'),
         (dict(vocab_size=160, mask_token_id=103), r'mask_token_id=103, but \[MASK\] of .* is 4: take the tokenizer'),
         (None, None),
     ],
 )
-def test_tokenizers_belong_to_the_text_tower(tower, message):
+def test_tokenizers_belong_to_the_text_encoder(encoder, message):
     dataset = dict(
         type='RefCOCODataset', pipeline=[dict(type='TokenizeExpression', tokenizer=SYNTHETIC, max_length=20)]
     )
     config = Config(dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=dataset))))
     model = torch.nn.Module()
-    model.text_encoder = tower and SimpleNamespace(**tower)
+    model.text_encoder = encoder and SimpleNamespace(**encoder)
     if message is None:
         check_tokenizers(config, model)
     else:

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.errors import CheckpointError
 from mmmagnet.utils.latest_checkpoint import latest_checkpoint
 
 

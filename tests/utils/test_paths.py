@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import mmmagnet
-from mmmagnet.utils import DataError, resolve_model_path
+from mmmagnet.utils import resolve_model_path
+from mmmagnet.utils.errors import DataError
 
 
 @pytest.mark.parametrize('name', ['bert-base-uncased', '/models/bert', 'models/bert', './x', ''])

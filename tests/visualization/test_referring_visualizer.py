@@ -1,4 +1,4 @@
-"""Pictures hold what they should and survive any image, mask and expression."""
+"""Images hold what they should and survive any image, mask and expression."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_panel_size(shape, size):
 def test_panels(gt, pred, panels):
     image = np.zeros((64, 64, 3), np.uint8)
     mask = rectangle(64, 64, 8, 8, 32, 32)
-    picture = draw_panels(image, 'a thing', mask if gt else None, mask if pred else None)
-    assert picture.dtype == np.uint8
-    assert picture.shape[1] == panels * 256 + (panels - 1) * GAP
-    body = picture[-256:]
+    image = draw_panels(image, 'a thing', mask if gt else None, mask if pred else None)
+    assert image.dtype == np.uint8
+    assert image.shape[1] == panels * 256 + (panels - 1) * GAP
+    body = image[-256:]
     assert not body[:, :256].any()  # the first panel is the bare image
     for panel in range(1, panels):
         part = body[:, panel * (256 + GAP) : panel * (256 + GAP) + 256].any(axis=-1)
@@ -87,8 +87,8 @@ def test_no_target_is_said(gt, pred, monkeypatch):
 )
 @pytest.mark.parametrize('shape', [(16, 300), (300, 16), (64, 64)])
 def test_any_expression(expression, shape):
-    picture = draw_panels(np.zeros((*shape, 3), np.uint8), expression, pred_mask=np.ones(shape, bool))
-    assert picture.shape[2] == 3
+    image = draw_panels(np.zeros((*shape, 3), np.uint8), expression, pred_mask=np.ones(shape, bool))
+    assert image.shape[2] == 3
 
 
 def test_fonts_may_be_lacking(monkeypatch):
@@ -111,7 +111,7 @@ def test_masks_of_another_size_are_resized():
 
 
 @pytest.mark.parametrize('value', [0, 255, 'color'])
-def test_overlay_shows_on_any_picture(value):
+def test_overlay_shows_on_any_image(value):
     color = (235, 60, 190)
     image = np.full((64, 64, 3), color if value == 'color' else value, np.uint8)
     mask = rectangle(64, 64, 16, 16, 48, 48)

@@ -36,7 +36,8 @@ def browse(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from mmmagnet.registry import DATASETS
-    from mmmagnet.utils.config import ConfigError, leaf_datasets, load_config, parse_options
+    from mmmagnet.utils.config import leaf_datasets, load_config, parse_options
+    from mmmagnet.utils.errors import ConfigError
 
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, training=args.split == 'train')
     init_default_scope(config.get('default_scope', 'mmseg'))
@@ -50,15 +51,15 @@ def browse(args: argparse.Namespace) -> int:
     dataset.by_visit = True  # what the first epoch shows
     args.out.mkdir(parents=True, exist_ok=True)
     number = min(args.number, len(dataset))
-    pictures = []
+    images = []
     for count in range(number):
         index = count * len(dataset) // number
-        picture = draw_item(dataset[index], tokenizer_of(dataset))
+        image = draw_item(dataset[index], tokenizer_of(dataset))
         path = args.out / f'{args.split}_{index:06d}.png'
-        Image.fromarray(picture).save(path)
-        pictures.append(picture)
+        Image.fromarray(image).save(path)
+        images.append(image)
     sheet = args.out / f'{args.split}_sheet.png'
-    Image.fromarray(contact_sheet(pictures)).save(sheet)
+    Image.fromarray(contact_sheet(images)).save(sheet)
     print(f'{number} of {len(dataset)} samples of {args.split} in {args.out}, all on {sheet}')
     return 0
 
@@ -90,26 +91,26 @@ def tokenizer_of(dataset: Any) -> Any:
     return load_tokenizer(name) if name is not None else None
 
 
-def contact_sheet(pictures: list[Any]) -> Any:
-    """All pictures on one, about as wide as high, each in a cell as large as the largest: RGB uint8."""
+def contact_sheet(images: list[Any]) -> Any:
+    """All images on one, about as wide as high, each in a cell as large as the largest: RGB uint8."""
     import numpy as np
 
-    height = 8 + max(picture.shape[0] for picture in pictures)
-    width = 8 + max(picture.shape[1] for picture in pictures)
-    columns = max(1, min(len(pictures), round(math.sqrt(len(pictures) * height / width))))
-    rows = math.ceil(len(pictures) / columns)
+    height = 8 + max(image.shape[0] for image in images)
+    width = 8 + max(image.shape[1] for image in images)
+    columns = max(1, min(len(images), round(math.sqrt(len(images) * height / width))))
+    rows = math.ceil(len(images) / columns)
     sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         row, column = divmod(index, columns)
         top, left = row * height, column * width
-        sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
     return sheet
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: browse(args))
 

@@ -1,4 +1,4 @@
-"""Say which differences between two models are significant, from what tools/test.py --dump wrote of each.
+"""Say which differences between two models are significant, from what tools/test.py --out wrote of each.
 
 Example:
     python tools/analysis_tools/compare_scores.py lavt.jsonl magnet.jsonl --json difference.json
@@ -14,7 +14,7 @@ from pathlib import Path
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description='Compare two models on the same pairs, from their dumps.')
-    parser.add_argument('first', type=Path, metavar='A.jsonl', help='dump of model A (tools/test.py --dump)')
+    parser.add_argument('first', type=Path, metavar='A.jsonl', help='dump of model A (tools/test.py --out)')
     parser.add_argument('second', type=Path, metavar='B.jsonl', help='dump of model B, of the same pairs')
     parser.add_argument(
         '--resamples', type=int, default=10000, metavar='N', help='resamples and permutations (default: 10000)'
@@ -45,7 +45,7 @@ def compare(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: compare(args))
 

@@ -1,7 +1,7 @@
 """Print scores that tools/test.py wrote as one table.
 
 Example:
-    python tools/analysis_tools/score_table.py scores.json scores_exchanged.json
+    python tools/analysis_tools/score_table.py scores.json scores_swapped.json
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ OF_SOME_SETS = {'gIoU', 'N-acc', 'T-acc'}  # where there are expressions without
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Print scores that tools/test.py wrote (--scores) as one table.')
+    parser = argparse.ArgumentParser(description='Print scores that tools/test.py wrote (--metrics-out) as one table.')
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JSON files')
     return parser.parse_args(argv)
 
@@ -29,7 +29,7 @@ def rows_of(entry: dict[str, Any]) -> list[dict[str, str]]:
     Raises:
         KeyError: If the entry lacks a field that tools/test.py writes.
     """
-    split = entry['split'] + (', expressions exchanged' if entry['exchange_expressions'] else '')
+    split = entry['split'] + (', expressions exchanged' if entry['swap_expressions'] else '')
     rows = []
     for resolution, account in entry['resolutions'].items():
         scores = account['scores']
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
             return 2
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             print(
-                f'error: {path}: not a file of tools/test.py --scores ({type(error).__name__}: {error})',
+                f'error: {path}: not a file of tools/test.py --metrics-out ({type(error).__name__}: {error})',
                 file=sys.stderr,
             )
             return 2

@@ -28,8 +28,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> int:
     """Convert, and print what was written; returns the exit status."""
-    from mmmagnet.apis.command_line import print_conversion
-    from mmmagnet.datasets.grefcoco import convert_grefcoco
+    from mmmagnet.datasets.converters.grefcoco import convert_grefcoco
+    from mmmagnet.utils.cli import print_conversion
 
     out = args.out or Path('data') / f'grefcoco_{args.split_by}'
     print_conversion(convert_grefcoco(args.root, args.split_by, out, args.images, args.overwrite), out)
@@ -39,7 +39,7 @@ def convert(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: convert(args))
 

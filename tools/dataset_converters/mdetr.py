@@ -26,9 +26,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> int:
     """Convert, and print what was written; returns the exit status."""
-    from mmmagnet.apis.command_line import print_conversion
-    from mmmagnet.datasets.mdetr import convert_mdetr, split_of
-    from mmmagnet.utils import DataError
+    from mmmagnet.datasets.converters.mdetr import convert_mdetr, split_of
+    from mmmagnet.utils.cli import print_conversion
+    from mmmagnet.utils.errors import DataError
 
     files: dict[str, Path] = {}
     for given in args.files:
@@ -47,7 +47,7 @@ def convert(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: convert(args))
 

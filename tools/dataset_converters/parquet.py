@@ -23,8 +23,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def convert(args: argparse.Namespace) -> int:
     """Convert, and print what was written; returns the exit status."""
-    from mmmagnet.apis.command_line import print_conversion
-    from mmmagnet.datasets.parquet import convert_parquet
+    from mmmagnet.datasets.converters.parquet import convert_parquet
+    from mmmagnet.utils.cli import print_conversion
 
     print_conversion(convert_parquet(args.files, args.out, args.images, args.overwrite), args.out)
     return 0
@@ -33,7 +33,7 @@ def convert(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: convert(args))
 

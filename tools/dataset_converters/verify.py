@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def verify(args: argparse.Namespace) -> int:
     """Print the report; returns the exit status."""
-    from mmmagnet.datasets.verify import verify_prepared
+    from mmmagnet.datasets.verification.verify import verify_prepared
 
     report = verify_prepared(args.folder, args.dataset, args.split_by, args.images, args.tokenizer)
     print('\n'.join(report.lines()))
@@ -50,7 +50,7 @@ def verify(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: verify(args))
 

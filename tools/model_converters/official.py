@@ -42,9 +42,10 @@ def convert_file(args: argparse.Namespace) -> int:
     import torch
     from mmengine.registry import init_default_scope
 
+    from mmmagnet import model_converters as official
     from mmmagnet.evaluation.record import file_sha256
-    from mmmagnet.utils import official
-    from mmmagnet.utils.config import ConfigError, load_config
+    from mmmagnet.utils.config import load_config
+    from mmmagnet.utils.errors import ConfigError
 
     source, out = Path(args.source), Path(args.out)
     if out.exists() and source.exists() and out.samefile(source):
@@ -85,7 +86,7 @@ def convert_file(args: argparse.Namespace) -> int:
 
 def heads_of(option: Any, source: Path) -> list[int]:
     """The numbers in LAVT's option ``mha``."""
-    from mmmagnet.utils.checkpoint import CheckpointError
+    from mmmagnet.utils.errors import CheckpointError
 
     parts = str(option).split('-')
     if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -95,8 +96,8 @@ def heads_of(option: Any, source: Path) -> list[int]:
 
 def check(args: argparse.Namespace) -> int:
     """Compare our network with the released one on each case; returns the exit status."""
+    from mmmagnet.model_converters import compare, load_cases
     from mmmagnet.utils.config import load_config
-    from mmmagnet.utils.official import compare, load_cases
 
     failed = 0
     for case in load_cases(args.check, args.case):
@@ -131,7 +132,7 @@ def write(content: dict[str, Any], path: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.apis.command_line import run_command
+    from mmmagnet.utils.cli import run_command
 
     return run_command(lambda: check(args) if args.check is not None else convert_file(args))
 

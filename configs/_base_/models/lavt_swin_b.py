@@ -1,13 +1,13 @@
-# LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first bridge, bridges go one way.
+# LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first alignment module, alignment modules go one way.
 _base_ = 'magnet_swin_b.py'
 
 model = dict(
     text_encoder=dict(stage_ends=(12, 12, 12, 12)),
-    neck=dict(pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'),
+    neck=dict(pool_sizes=(), bidirectional=False, norm='instance', gate_activation='relu'),
     decode_head=dict(
         _delete_=True,
         type='LAVTHead',
-        loss_decode=dict(type='TwoClassLoss', ce_weight=1.0, dice_weight=0.0, class_weight=(0.9, 1.1)),
+        loss_decode=dict(type='CEDiceLoss', ce_weight=1.0, dice_weight=0.0, class_weight=(0.9, 1.1)),
     ),
     auxiliary_head=[],
 )

@@ -1,4 +1,4 @@
-# lavt_tiny.py with a pretrained text tower, as magnet_tiny_minilm.py has it.
+# lavt_tiny.py with a pretrained text encoder, as magnet_tiny_minilm.py has it.
 _base_ = 'lavt_tiny.py'
 
 model = dict(

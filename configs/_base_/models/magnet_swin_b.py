@@ -22,10 +22,10 @@ model = dict(
         stage_ends=(3, 6, 9, 12),
         pretrained='bert-base-uncased',
     ),
-    neck=dict(type='CrossModalAlignment', pool_sizes=(1, 2, 3, 6), text_side=True),
-    decode_head=dict(type='MagNetHead', loss_decode=dict(type='MaskLoss', bce_weight=2.0, dice_weight=2.0)),
+    neck=dict(type='CrossModalAlignmentModule', pool_sizes=(1, 2, 3, 6), bidirectional=True),
+    decode_head=dict(type='MagNetHead', loss_decode=dict(type='BCEDiceLoss', bce_weight=2.0, dice_weight=2.0)),
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_ratio=0.15, forward_mode='joint', loss_weight=1.0),
+        dict(type='MaskGroundingHead', mask_prob=0.15, extra_masked_pass=False, loss_weight=1.0),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', loss_weight=0.5)),
     ],
 )

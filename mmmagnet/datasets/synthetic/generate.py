@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from ..prepared import ENTRIES, prepared_folder
+from ..converters.common import ENTRIES, prepared_folder
 from .express import Describer, family_of
 from .grammar import Expression
 from .level import LEVELS, SHAPES, SPLITS, Level

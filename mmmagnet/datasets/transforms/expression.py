@@ -12,7 +12,8 @@ from mmcv.transforms import BaseTransform
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mmmagnet.registry import TRANSFORMS
-from mmmagnet.utils import DataError, resolve_model_path
+from mmmagnet.utils import resolve_model_path
+from mmmagnet.utils.errors import DataError
 
 
 @TRANSFORMS.register_module()

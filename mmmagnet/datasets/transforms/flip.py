@@ -1,4 +1,4 @@
-"""Mirrored pictures, and what is said of them."""
+"""Mirrored images, and what is said of them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from mmcv.transforms import BaseTransform
 
 from mmmagnet.registry import TRANSFORMS
 
-from ..draws import generator_of
+from ..randomness import generator_of
 from .left_right import swap_left_right
 
 
 @TRANSFORMS.register_module()
 class ReferringRandomFlip(BaseTransform):
-    """Mirror picture and mask from left to right, and exchange left and right in the expression.
+    """Mirror image and mask from left to right, and exchange left and right in the expression.
 
-    An expression of which no rule tells what the mirrored picture calls for (`swap_left_right`) keeps its picture as it
+    An expression of which no rule tells what the mirrored image calls for (`swap_left_right`) keeps its image as it
     is. Stands after `LoadReferringMask` and `SampleExpression` and before `TokenizeExpression`.
 
     Required keys: ``img``, ``gt_seg_map``, ``expression``, ``draw``. Changed: the first three.

@@ -1,4 +1,4 @@
-"""Left and right in an expression, exchanged as a mirrored picture exchanges them."""
+"""Left and right in an expression, exchanged as a mirrored image exchanges them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIDE_BEFORE_PLACE = re.compile(
     rf'(?P<sure>\b(?:{_ARTICLE})[\s-]+)?\b(?:left|right)[\s-]+(?:{_PLACE})\b', re.IGNORECASE | re.VERBOSE
 )
 
-# where no rule tells a side from another meaning, or where a mirrored picture shows something else than its words say
+# where no rule tells a side from another meaning, or where a mirrored image shows something else than its words say
 _DOUBTFUL = re.compile(
     r"""
     (?<![a-z0-9])(?:
@@ -55,11 +55,11 @@ _DOUBTFUL = re.compile(
 
 
 def swap_left_right(expression: str) -> str | None:
-    """The expression of the mirrored picture, its case kept; None where no rule can tell it.
+    """The expression of the mirrored image, its case kept; None where no rule can tell it.
 
     Words that say a side are exchanged. None is returned where `left` or `right` may mean something else ("right next
     to", "the one left", "all right"), for abbreviations and misspellings of them ("l", "rt", "rigth"), and where the
-    picture's own writing, clock or map is read ("number 12", "3 o'clock"). What no rule sees: `left` as a verb in other
+    image's own writing, clock or map is read ("number 12", "3 o'clock"). What no rule sees: `left` as a verb in other
     forms ("cake left for the guests"), writing that is named otherwise ("the stop sign", "player 7"), other languages.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pictures, decoded no larger than they are needed."""
+"""Images, decoded no larger than they are needed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mmmagnet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadReducedImage(BaseTransform):
-    """Load a picture, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough for what `Resize` makes of it.
+    """Load an image, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough for what `Resize` makes of it.
 
-    The decoder leaves out the frequencies that a smaller picture does not show, which is most of the work on large
-    photographs. Pixels differ a little from those of the whole picture resized, so this is for training; what is scored
-    is loaded whole. A picture under twice the target in either side is decoded whole, bit for bit as by
+    The decoder leaves out the frequencies that a smaller image does not show, which is most of the work on large
+    photographs. Pixels differ a little from those of the whole image resized, so this is for training; what is scored
+    is loaded whole. A image under twice the target in either side is decoded whole, bit for bit as by
     ``LoadImageFromFile(color_type='color_ignore_orientation', imdecode_backend='pillow')``; annotations ignore EXIF
     orientation, too.
 
@@ -33,7 +33,7 @@ class LoadReducedImage(BaseTransform):
         backend_args: Of MMEngine's file backends.
 
     Raises:
-        OSError: If the file is missing, is cut off or is not a picture.
+        OSError: If the file is missing, is cut off or is not an image.
     """
 
     def __init__(self, scale: Sequence[int], backend_args: dict | None = None) -> None:
@@ -42,7 +42,7 @@ class LoadReducedImage(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the picture."""
+        """Add the image."""
         content = fileio.get(results['img_path'], backend_args=self.backend_args)
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size

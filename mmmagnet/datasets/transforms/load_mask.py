@@ -9,16 +9,16 @@ from mmcv.transforms import BaseTransform
 from pycocotools import mask as coco_mask
 
 from mmmagnet.registry import TRANSFORMS
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 _FARTHEST = 2**16  # pixels; a polygon far outside takes pycocotools, and the process, with it
 
 
 @TRANSFORMS.register_module()
 class LoadReferringMask(BaseTransform):
-    """Merge the segmentations of a ref into one mask, at the size of the annotated picture.
+    """Merge the segmentations of a ref into one mask, at the size of the annotated image.
 
-    Before `Resize` it is resized with the picture; after it, it keeps the original size.
+    Before `Resize` it is resized with the image; after it, it keeps the original size.
 
     Required keys: ``segmentations``, ``height``, ``width``, ``img_path``, ``ori_shape``, ``ref_id``.
     Added keys: ``gt_seg_map`` (H_0, W_0) uint8, 1 in the mask; its name is added to ``seg_fields``.
@@ -27,7 +27,7 @@ class LoadReferringMask(BaseTransform):
         allow_empty: Accept a mask without pixels (a set with expressions that mean nothing).
 
     Raises:
-        DataError: If picture and annotation differ in size, or the mask has no pixels.
+        DataError: If image and annotation differ in size, or the mask has no pixels.
     """
 
     def __init__(self, allow_empty: bool = False) -> None:
@@ -48,7 +48,7 @@ class LoadReferringMask(BaseTransform):
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(
                 f'ref {results["ref_id"]} of {results["img_path"]}: its segmentation is neither polygons nor RLE of '
-                f'this size ({error}): mend the annotation and convert the set again'
+                f'this size ({error}): fix the annotation and convert the set again'
             ) from error
         if not self.allow_empty and not mask.any():
             raise DataError(
@@ -64,7 +64,7 @@ def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndar
     """Union of COCO segmentations.
 
     Everything is checked before pycocotools sees it: its `merge` never returns, or takes the process with it, on an RLE
-    that does not cover the picture.
+    that does not cover the image.
 
     Args:
         segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE, compressed or not. Polygons of fewer than

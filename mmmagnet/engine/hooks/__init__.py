@@ -1,17 +1,17 @@
 """Hooks."""
 
+from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_sampler_hook import EpochSamplerHook
-from .finite_loss_hook import FiniteLossHook
-from .load_check_hook import LoadCheckHook
+from .iter_seed_hook import IterSeedHook
 from .referring_visualization_hook import ReferringVisualizationHook
-from .step_seed_hook import StepSeedHook
-from .whole_checkpoint_hook import WholeCheckpointHook
+from .skip_non_finite_hook import SkipNonFiniteHook
+from .strict_load_hook import StrictLoadHook
 
 __all__ = [
+    'AtomicCheckpointHook',
     'EpochSamplerHook',
-    'FiniteLossHook',
-    'LoadCheckHook',
+    'IterSeedHook',
     'ReferringVisualizationHook',
-    'StepSeedHook',
-    'WholeCheckpointHook',
+    'SkipNonFiniteHook',
+    'StrictLoadHook',
 ]

@@ -1,4 +1,4 @@
-"""Pictures of what a model predicts while it is tested."""
+"""Images of what a model predicts while it is tested."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mmmagnet.registry import HOOKS
 
 @HOOKS.register_module()
 class ReferringVisualizationHook(Hook):
-    """Draws test samples through the runner's visualizer, one picture an expression, spread over the set.
+    """Draws test samples through the runner's visualizer, one image an expression, spread over the set.
 
-    Beside mmseg's `SegVisualizationHook` it bounds the number of pictures, names them after ref and sentence, and
+    Beside mmseg's `SegVisualizationHook` it bounds the number of images, names them after ref and sentence, and
     reads images as the dataset does, without turning them by their EXIF orientation.
 
     Args:
-        limit: Pictures of each run of the test loop, at most (of each process's samples; the first process draws).
+        limit: Images of each run of the test loop, at most (of each process's samples; the first process draws).
             None = all.
-        out_dir: Folder the pictures go to. None = the visualizer's backends.
+        out_dir: Folder the images go to. None = the visualizer's backends.
     """
 
     priority = 'NORMAL'
@@ -50,7 +50,7 @@ class ReferringVisualizationHook(Hook):
             if index % stride or (self.limit is not None and self._drawn >= self.limit):
                 continue
             self._drawn += 1
-            name = picture_name(sample)
+            name = image_name(sample)
             image = mmcv.imread(sample.img_path, flag='color_ignore_orientation', channel_order='rgb', backend='pillow')
             runner.visualizer.add_datasample(
                 name,
@@ -61,7 +61,7 @@ class ReferringVisualizationHook(Hook):
             )
 
 
-def picture_name(sample: Any) -> str:
+def image_name(sample: Any) -> str:
     """``<split>_<image>_ref<id>_sent<id>``, as far as a data sample knows them."""
     split, stem = str(sample.get('split', '')), Path(sample.img_path).stem
     parts = [

@@ -35,7 +35,7 @@ class AlignmentHead(BaseModule):
         """Alignment loss of a batch.
 
         Args:
-            words: Words after the last bridge, (B, L, D).
+            words: Words after the last alignment module, (B, L, D).
             word_mask: (B, L), 1 = real word.
             mask_features: (B, E, H_1, W_1).
             gt_masks: (B, 1, H, W): 1 in the mask, 0 outside, others unknown. A feature is where most of its pixels are.

@@ -8,14 +8,14 @@ from typing import Any
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
-from ..parts import build_part
+from ..builder import build_part
 from .mask_grounding_head import MaskedWords
 
 
 class AuxiliaryHeads(ModuleList):
     """Builds heads of training, masks words for Mask Grounding, and sums up their losses.
 
-    A segmentor keeps one, asks it for masked words before its text tower runs, and for the losses after everything ran
+    A segmentor keeps one, asks it for masked words before its text encoder runs, and for the losses after everything ran
     (docs/mixing.md). A head with `requires` is handed those tensors by name; one with `mask_words` masks the words.
 
     Args:
@@ -36,12 +36,12 @@ class AuxiliaryHeads(ModuleList):
         return next((head for head in self if hasattr(head, 'mask_words')), None)
 
     @property
-    def forward_mode(self) -> str | None:
-        """How masked words are used: ``joint``, ``separate``, or None where no head masks words."""
-        return getattr(self.grounding, 'forward_mode', None)
+    def extra_masked_pass(self) -> bool:
+        """Whether the head that masks words wants a pass of its own."""
+        return getattr(self.grounding, 'extra_masked_pass', False)
 
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords | None:
-        """What to run the text tower on: see `MaskGroundingHead.mask_words`. None if no head masks words."""
+        """What to run the text encoder on: see `MaskGroundingHead.mask_words`. None if no head masks words."""
         grounding = self.grounding
         return None if grounding is None else grounding.mask_words(input_ids, word_mask)
 
@@ -70,10 +70,10 @@ class AuxiliaryHeads(ModuleList):
             given = {name: tensors[name] for name in head.requires}
             if head is grounding:
                 for name in ('words', 'image'):
-                    if head.forward_mode == 'separate' and f'grounded_{name}' not in tensors:
+                    if head.extra_masked_pass and f'grounded_{name}' not in tensors:
                         raise TypeError(
-                            f"forward_mode='separate': hand grounded_{name} of the pass on the masked words to "
-                            "AuxiliaryHeads.loss, or set forward_mode='joint'"
+                            f'extra_masked_pass=True: hand grounded_{name} of the pass on the masked words to '
+                            'AuxiliaryHeads.loss, or set extra_masked_pass=False'
                         )
                     given[name] = tensors.get(f'grounded_{name}', given[name])
             found = head.loss(**given)

@@ -20,7 +20,7 @@ class MaskedWords(NamedTuple):
     """A batch of sentences with some words masked.
 
     Attributes:
-        input_ids: (B, L), to be fed to the text tower instead of the original ids.
+        input_ids: (B, L), to be fed to the text encoder instead of the original ids.
         positions: (K,) positions in the flattened (B * L) batch that were drawn.
         target: (K,) the original id where a real word was drawn, -100 where the draw fell on a special token or a pad.
     """
@@ -34,22 +34,22 @@ class MaskedWords(NamedTuple):
 class MaskGroundingHead(BaseModule):
     """The paper's Mask Grounding (docs/paper.md [P]; numbers marked there are [R]).
 
-    Training only. It works on any text and image tokens: `mask_words` before the text tower, `loss` after it.
+    Training only. It works on any text and image tokens: `mask_words` before the text encoder, `loss` after it.
 
     Args:
         text_channels: D, width of the words and of the predictor.
         image_channels: C_4, width of the image tokens.
         vocab_size: Size of the vocabulary that is predicted.
-        mask_token_id: Id of [MASK], whose embedding in the text tower is the learnable masked word.
-        mask_ratio: Probability of choosing each real word [R].
-        keep_ratio: Share of the chosen words that stay what they are [R].
-        forward_mode: ``'joint'``: the masked words also drive the segmentation; ``'separate'``: a second, masked pass
-            is made for this head alone [R].
+        mask_token_id: Id of [MASK], whose embedding in the text encoder is the learnable masked word.
+        mask_prob: Probability of choosing each real word [R].
+        unmasked_prob: Share of the chosen words that stay what they are [R].
+        extra_masked_pass: Whether masked words are read in a second pass for this head alone; otherwise the one pass is
+            masked, and the masked words also drive the segmentation [R].
         num_layers: Transformer layers M of the predictor [R].
         num_heads: Their heads [R].
         dropout: Their dropout.
         loss_weight: Factor of the loss.
-        warmup_iters: Steps over which the factor grows linearly to `loss_weight`; counted by MMEngine's runner.
+        loss_weight_warmup_iters: Steps over which the factor grows linearly to `loss_weight`; counted by MMEngine's runner.
         init_cfg: As of every MMEngine module.
     """
 
@@ -61,31 +61,31 @@ class MaskGroundingHead(BaseModule):
         image_channels: int,
         vocab_size: int,
         mask_token_id: int | None,
-        mask_ratio: float = 0.15,
-        keep_ratio: float = 0.1,
-        forward_mode: str = 'joint',
+        mask_prob: float = 0.15,
+        unmasked_prob: float = 0.1,
+        extra_masked_pass: bool = False,
         num_layers: int = 6,
         num_heads: int = 8,
         dropout: float = 0.1,
         loss_weight: float = 1.0,
-        warmup_iters: int = 0,
+        loss_weight_warmup_iters: int = 0,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if forward_mode not in ('joint', 'separate'):
-            raise ValueError(f"forward_mode={forward_mode!r}: expected 'joint' or 'separate'")
         if mask_token_id is None:
             raise ValueError('MaskGroundingHead: the vocabulary has no known [MASK]; set mask_token_id of text_encoder')
-        for name, ratio in (('mask_ratio', mask_ratio), ('keep_ratio', keep_ratio)):
+        for name, ratio in (('mask_prob', mask_prob), ('unmasked_prob', unmasked_prob)):
             if not 0 <= ratio <= 1:
                 raise ValueError(f'{name}={ratio}: expected a probability, 0 to 1')
         self.mask_token_id = mask_token_id
-        self.mask_ratio, self.keep_ratio = mask_ratio, keep_ratio
-        self.forward_mode = forward_mode
-        if loss_weight < 0 or warmup_iters < 0:
-            raise ValueError(f'loss_weight={loss_weight}, warmup_iters={warmup_iters}: expected numbers from 0')
+        self.mask_prob, self.unmasked_prob = mask_prob, unmasked_prob
+        self.extra_masked_pass = extra_masked_pass
+        if loss_weight < 0 or loss_weight_warmup_iters < 0:
+            raise ValueError(
+                f'loss_weight={loss_weight}, loss_weight_warmup_iters={loss_weight_warmup_iters}: expected numbers from 0'
+            )
         self.loss_weight = loss_weight
-        self.warmup_iters = warmup_iters
+        self.loss_weight_warmup_iters = loss_weight_warmup_iters
         width = text_channels
         self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.image_proj = nn.Linear(image_channels, width)
@@ -105,8 +105,8 @@ class MaskGroundingHead(BaseModule):
                 last word is not chosen either.
             word_mask: (B, L), 1 = real word.
         """
-        drawn = (torch.rand(input_ids.shape) < self.mask_ratio).flatten().nonzero().squeeze(1)
-        kept = torch.rand(drawn.shape) < self.keep_ratio
+        drawn = (torch.rand(input_ids.shape) < self.mask_prob).flatten().nonzero().squeeze(1)
+        kept = torch.rand(drawn.shape) < self.unmasked_prob
         drawn, kept = drawn.to(input_ids.device, non_blocking=True), kept.to(input_ids.device, non_blocking=True)
         # the first token is [CLS]; a word is followed by another real token, [SEP] is not
         word = F.pad(word_mask[:, 2:], (1, 1)).flatten()[drawn].bool()
@@ -122,9 +122,9 @@ class MaskGroundingHead(BaseModule):
         """Cross-entropy of the chosen words.
 
         Args:
-            words: Words after the last bridge, (B, L, D), from `masked_words.input_ids`.
+            words: Words after the last alignment module, (B, L, D), from `masked_words.input_ids`.
             word_mask: (B, L), 1 = real word.
-            image: Map after the last bridge, (B, H_4, W_4, C_4).
+            image: Map after the last alignment module, (B, H_4, W_4, C_4).
             gt_masks: (B, 1, H, W), 1 in the mask.
             masked_words: What `mask_words` returned.
 
@@ -145,9 +145,11 @@ class MaskGroundingHead(BaseModule):
             min=1 / get_world_size()
         )
         weight = self.loss_weight
-        if self.warmup_iters:
-            done = MessageHub.get_current_instance().get_info('iter', self.warmup_iters)  # steps of the runner
-            weight *= min(1, (done + 1) / self.warmup_iters)
+        if self.loss_weight_warmup_iters:
+            done = MessageHub.get_current_instance().get_info(
+                'iter', self.loss_weight_warmup_iters
+            )  # steps of the runner
+            weight *= min(1, (done + 1) / self.loss_weight_warmup_iters)
         return {
             'loss_grounding': weight * loss,
             'acc_grounding': 100 * correct / count.clamp(min=1),

@@ -1,4 +1,4 @@
-"""Any backbone that gives a map of each stage, cut so that bridges can sit between its stages."""
+"""Any backbone that gives a map of each stage, cut so that alignment modules can sit between its stages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
-from mmmagnet.utils.config_text import ConfigError
+from mmmagnet.utils.errors import ConfigError
 
-from .cut import Cut, Step, find_cut
+from .stage_tracer import Cut, Step, find_cut
 
-# H and W of the picture that a backbone is watched on; larger ones for those that refuse maps smaller than a window
+# H and W of the image that a backbone is watched on; larger ones for those that refuse maps smaller than a window
 _PROBES = ((64, 96), (256, 384), (448, 672))
 
 
@@ -26,7 +26,7 @@ class StagedBackbone(BaseModule):
     It is not told where the stages of a backbone are: it watches which modules carry the map to each output (see
     `find_cut`), calls those in turn, and compares the maps with the backbone's own outputs. A module that makes an
     output of a stage's map, and that the next stage does not take (the norms after the stages of Swin and ConvNeXt), is
-    left out, as is everything else that no map goes through: bridges read what goes on, and unused weights stop DDP.
+    left out, as is everything else that no map goes through: alignment modules read what goes on, and unused weights stop DDP.
 
     Args:
         backbone: The backbone. It must give one map (B, C_i, H_i, W_i) for each stage (``out_indices=(0, 1, 2, 3)``).
@@ -58,7 +58,7 @@ class StagedBackbone(BaseModule):
         """Image (B, 3, H, W) -> map (B, H_1, W_1, C)."""
         return run_steps(self.body, self.approaches[0], inputs.permute(0, 2, 3, 1))
 
-    def stage(self, stage: int, image: Tensor) -> Tensor:
+    def forward_stage(self, stage: int, image: Tensor) -> Tensor:
         """Run stage 0..3 on its map: (B, H, W, C) -> (B, H_i, W_i, C_i)."""
         return run_steps(self.body, self.stages[stage], image)
 
@@ -111,20 +111,20 @@ def find_class(kind: str | type) -> type:
         importlib.import_module(f'{package}.models')
     except ImportError as error:
         missing = (getattr(error, 'name', None) or package).partition('.')[0]
-        mend = f'onedl-{package} (upstream: {package})' if missing == package else missing
-        raise ConfigError(f'backbone {kind!r}: {error}; pip install {mend}') from error
+        fix = f'onedl-{package} (upstream: {package})' if missing == package else missing
+        raise ConfigError(f'backbone {kind!r}: {error}; pip install {fix}') from error
     raise ConfigError(f'backbone {kind!r}: {package} has no model of that name')
 
 
-def build_image_tower(config: dict) -> Any:
-    """Build a backbone as it is where it has the protocol of a staged tower, else as a `StagedBackbone`."""
+def build_image_encoder(config: dict) -> Any:
+    """Build a backbone as it is where it has the protocol of a staged encoder, else as a `StagedBackbone`."""
     kind = find_class(config['type'])
     staged = all(hasattr(kind, name) for name in ('stem', 'stage', 'downsample'))
     return MODELS.build(config) if staged else StagedBackbone(config)
 
 
 def _cut(backbone: nn.Module) -> Cut:
-    """Cut a backbone on the smallest picture that it takes, and make sure on another that the cut is right."""
+    """Cut a backbone on the smallest image that it takes, and make sure on another that the cut is right."""
     kind, training = type(backbone).__name__, backbone.training
     backbone.eval()
     generator = torch.Generator().manual_seed(0)
@@ -144,7 +144,7 @@ def _cut(backbone: nn.Module) -> Cut:
             raise ConfigError(f'{kind} cannot be cut into stages: its modules alone do not give output {differing}')
         backbone.train(training)
         return cut
-    raise ConfigError(f'{kind} cannot be cut into stages: it does not take pictures of every size ({problem})')
+    raise ConfigError(f'{kind} cannot be cut into stages: it does not take images of every size ({problem})')
 
 
 def _compare(backbone: nn.Module, cut: Cut, inputs: Tensor) -> int | None:

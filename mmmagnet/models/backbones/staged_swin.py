@@ -1,4 +1,4 @@
-"""Swin Transformer, cut into stages so that a bridge can sit between them."""
+"""Swin Transformer, cut into stages so that an alignment module can sit between them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class StagedSwin(BaseModule):
         in_channels: Channels of the image.
         pretrained: File of ImageNet weights, in the layout of the Swin authors or of mmseg. Read by `init_weights`
             only (MMEngine calls it when a training starts), so the model builds without the file.
-        partial: Accept a `pretrained` file that leaves weights of the tower untouched. By default that is an error.
+        partial: Accept a `pretrained` file that leaves weights of the encoder untouched. By default that is an error.
         with_cp: Activation checkpointing of its blocks: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
     """
@@ -125,7 +125,7 @@ class StagedSwin(BaseModule):
         """Image (B, 3, H, W) -> map (B, H_1, W_1, C)."""
         return self.patch_embed(inputs)
 
-    def stage(self, stage: int, image: Tensor) -> Tensor:
+    def forward_stage(self, stage: int, image: Tensor) -> Tensor:
         """Run stage 0..3 on its map: (B, H_i, W_i, C_i) -> the same shape."""
         for block in self.stages[stage]:
             image = checkpointed(block, image, active=self.with_cp)

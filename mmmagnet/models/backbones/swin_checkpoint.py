@@ -9,7 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmmagnet.utils.checkpoint import CheckpointError, read_checkpoint
+from mmmagnet.utils.checkpoint import read_checkpoint
+from mmmagnet.utils.errors import CheckpointError
 
 if TYPE_CHECKING:
     from .staged_swin import StagedSwin
@@ -29,7 +30,7 @@ _OPENMMLAB = [
     (r'\.ffn\.layers\.1\.', '.mlp.2.'),
     (r'^stages\.(\d+)\.downsample\.', r'downsamples.\1.'),
 ]
-# entries of an ImageNet classifier that a staged tower has no place for
+# entries of an ImageNet classifier that a staged encoder has no place for
 _UNUSED = re.compile(r'^(head\.|fc\.|norm\d?\.|.*relative_position_index$|.*attn_mask$)')
 
 
@@ -37,9 +38,9 @@ def load_swin_checkpoint(backbone: StagedSwin, path: str, partial: bool = False)
     """Fill a `StagedSwin` from a file of ImageNet weights.
 
     Args:
-        backbone: The tower; every weight of it is overwritten.
+        backbone: The encoder; every weight of it is overwritten.
         path: A checkpoint of the Swin authors, of mmseg or of mmpretrain.
-        partial: Accept a file that leaves weights of the tower as they are, or has others beside.
+        partial: Accept a file that leaves weights of the encoder as they are, or has others beside.
 
     Raises:
         FileNotFoundError: If `path` is not there.
@@ -74,7 +75,7 @@ def load_swin_checkpoint(backbone: StagedSwin, path: str, partial: bool = False)
         raise CheckpointError(f'{path} has no weight of a Swin: give `pretrained` of the backbone another file')
     backbone.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
     left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
-    print_log(f'image tower: {len(own) - len(missing)} weights from {path}{left}', logger='current')
+    print_log(f'image encoder: {len(own) - len(missing)} weights from {path}{left}', logger='current')
 
 
 def convert_swin(entries: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ def input_size(batch_img_metas: list[dict[str, Any]]) -> tuple[int, int]:
     """H and W of the network's input, from mmseg's metainfo: ``pad_shape`` or ``img_shape``.
 
     Under sliding-window inference mmseg hands over the window's size as ``img_shape``, a `torch.Size`, beside the
-    ``pad_shape`` of the picture.
+    ``pad_shape`` of the image.
     """
     shape = batch_img_metas[0]['img_shape']
     if not isinstance(shape, torch.Size):

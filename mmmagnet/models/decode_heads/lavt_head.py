@@ -39,7 +39,7 @@ class LAVTHead(BaseModule):
         in_channels: Channels C_i of the feature maps, fine to coarse.
         feat_channels: E, width of the decoder. Default: half of the coarsest map's.
         norm_cfg: Norm of the convolutions.
-        loss_decode: Loss of the logits. Default: `TwoClassLoss`.
+        loss_decode: Loss of the logits. Default: `CEDiceLoss`.
         init_cfg: As of every MMEngine module.
     """
 
@@ -69,7 +69,7 @@ class LAVTHead(BaseModule):
             )
             incoming = width
         self.classify = nn.Conv2d(width, self.out_channels, 1)
-        self.loss_decode = MODELS.build(loss_decode or dict(type='TwoClassLoss'))
+        self.loss_decode = MODELS.build(loss_decode or dict(type='CEDiceLoss'))
 
     def forward(self, inputs: Sequence[Tensor]) -> DecodedLogits:
         """Decode feature maps (B, C_i, H_i, W_i), fine to coarse."""

@@ -34,9 +34,9 @@ class MagNetHead(BaseModule):
 
     It has the interface of an mmseg decode head (`loss`, `predict`), with one channel of foreground logits.
 
-    With `no_target` an expression may mean nothing in the picture [R: the release ignores its class logits]: the two
+    With `no_target` an expression may mean nothing in the image [R: the release ignores its class logits]: the two
     class logits of a prediction say whether there is a target, as Mask2Former's do (class 0 = there, the last class =
-    no object), and learn it by `loss_exists`, summed over the predictions but the first, whose query has seen nothing
+    no object), and learn it by `loss_target`, summed over the predictions but the first, whose query has seen nothing
     yet. Masks are learned as ever: an empty one draws every pixel to background by its BCE, while its Dice is at most 1
     and hardly more than a constant until the prediction is almost empty. What counts as empty is the mask at the
     network's input size.
@@ -54,7 +54,7 @@ class MagNetHead(BaseModule):
         loss_decode: The loss of each prediction.
         no_target: Whether expressions may have no target.
         target_threshold: With `no_target`: the mask is empty where the probability of a target is below.
-        exists_weight: With `no_target`: weight of the cross-entropy of the class logits [R].
+        target_loss_weight: With `no_target`: weight of the cross-entropy of the class logits [R].
         with_cp: Activation checkpointing of its deformable layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
     """
@@ -78,7 +78,7 @@ class MagNetHead(BaseModule):
         loss_decode: dict | None = None,
         no_target: bool = False,
         target_threshold: float = 0.5,
-        exists_weight: float = 1.0,
+        target_loss_weight: float = 1.0,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -97,10 +97,10 @@ class MagNetHead(BaseModule):
         self.query_decoder = QueryDecoder(
             feat_channels, 1, decoder_layers, num_heads, decoder_ffn, num_classes=self.num_classes
         )
-        self.loss_decode = MODELS.build(loss_decode or dict(type='MaskLoss'))
+        self.loss_decode = MODELS.build(loss_decode or dict(type='BCEDiceLoss'))
         self.no_target = no_target
         self.target_threshold = target_threshold
-        self.exists_weight = exists_weight
+        self.target_loss_weight = target_loss_weight
 
     def forward(self, inputs: Sequence[Tensor]) -> DecodedMasks:
         """Decode feature maps (B, C_i, H_i, W_i), fine to coarse."""
@@ -127,9 +127,9 @@ class MagNetHead(BaseModule):
         informed = classes[:, 1:]  # (B, P - 1, 2)
         target = absent.long().repeat_interleave(informed.shape[1])
         entropy = F.cross_entropy(informed.flatten(0, 1), target)
-        losses['loss_exists'] = self.exists_weight * informed.shape[1] * entropy
+        losses['loss_target'] = self.target_loss_weight * informed.shape[1] * entropy
         found = self.target_scores(decoded) >= self.target_threshold
-        losses['acc_exists'] = 100 * (found != absent).float().mean()
+        losses['acc_target'] = 100 * (found != absent).float().mean()
         return losses
 
     def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:

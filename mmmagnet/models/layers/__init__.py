@@ -2,23 +2,23 @@
 
 from .checkpointing import checkpointed
 from .deformable_attention import DeformableAttention
-from .pixel_attention import PixelAttention
 from .pixel_decoder import PixelDecoder
+from .pixel_word_attention import PixelWordAttention, TokenInstanceNorm
 from .positions import sine_positions_1d, sine_positions_2d
 from .query_decoder import QueryDecoder, QueryPrediction
 from .window_attention import SwinBlock, WindowAttention
-from .word_attention import TokenNorm, WordAttention
+from .word_pixel_attention import WordPixelAttention
 
 __all__ = [
     'DeformableAttention',
-    'PixelAttention',
     'PixelDecoder',
+    'PixelWordAttention',
     'QueryDecoder',
     'QueryPrediction',
     'SwinBlock',
-    'TokenNorm',
+    'TokenInstanceNorm',
     'WindowAttention',
-    'WordAttention',
+    'WordPixelAttention',
     'checkpointed',
     'sine_positions_1d',
     'sine_positions_2d',

@@ -1,7 +1,7 @@
 """Losses, computed in fp32 whatever the network runs in."""
 
 from .alignment_loss import CrossModalAlignmentLoss
-from .mask_loss import MaskLoss
-from .two_class_loss import TwoClassLoss
+from .bce_dice_loss import BCEDiceLoss
+from .ce_dice_loss import CEDiceLoss
 
-__all__ = ['CrossModalAlignmentLoss', 'MaskLoss', 'TwoClassLoss']
+__all__ = ['BCEDiceLoss', 'CEDiceLoss', 'CrossModalAlignmentLoss']

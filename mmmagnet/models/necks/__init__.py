@@ -1,6 +1,6 @@
-"""Necks: bridges between an image tower and a text tower, one after each stage."""
+"""Necks: alignment modules between an image encoder and a text encoder, one after each stage."""
 
-from .cross_modal_alignment import CrossModalAlignment
-from .sentence_fusion import SentenceFusion
+from .cross_modal_alignment_module import CrossModalAlignmentModule
+from .film_fusion import FiLMFusion
 
-__all__ = ['CrossModalAlignment', 'SentenceFusion']
+__all__ = ['CrossModalAlignmentModule', 'FiLMFusion']

@@ -1,4 +1,4 @@
-"""The whole network: two towers, the bridges between them, a decode head and the heads of training."""
+"""The whole network: two encoders, the alignment modules between them, a decode head and the heads of training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor
 from mmmagnet.registry import MODELS
 
 from ..aux_heads import AuxiliaryHeads
-from ..backbones import build_image_tower
-from ..parts import build_part
+from ..backbones import build_image_encoder
+from ..builder import build_part
 
 
 class Features(NamedTuple):
-    """What the bridged towers give.
+    """What the bridged encoders give.
 
     Attributes:
         maps: Decoder features (B, C_i, H_i, W_i), one for each stage, fine to coarse.
-        image: The image tower's map after the last bridge, (B, H_4, W_4, C_4).
-        words: The words after the last bridge, (B, L, D).
+        image: The image encoder's map after the last alignment module, (B, H_4, W_4, C_4).
+        words: The words after the last alignment module, (B, L, D).
     """
 
     maps: list[Tensor]
@@ -40,16 +40,16 @@ class ReferringSegmentor(BaseSegmentor):
     `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
 
     Args:
-        backbone: Staged image tower, or any backbone that `StagedBackbone` cuts into one.
-        text_encoder: Staged text tower with as many stages.
-        neck: Bridges between them.
+        backbone: Staged image encoder, or any backbone that `StagedBackbone` cuts into one.
+        text_encoder: Staged text encoder with as many stages.
+        neck: Alignment modules between them.
         decode_head: Feature maps -> foreground logits; `MagNetHead` or any mmseg decode head.
         auxiliary_head: Heads of training (`AuxiliaryHeads`); one without `requires` is an mmseg head on the feature
             maps. What a decode head of mmseg lacks, mask features, is the neck's finest map.
         data_preprocessor: Normalises images and stacks the batch.
         train_cfg: Handed to mmseg heads.
         test_cfg: Handed to mmseg heads.
-        compile: Options of `torch.compile` for both towers and their bridges, such as ``dict(mode='max-autotune')`` or
+        compile: Options of `torch.compile` for both encoders and their alignment modules, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
         init_cfg: As of every MMEngine module.
     """
@@ -74,7 +74,7 @@ class ReferringSegmentor(BaseSegmentor):
                 raise ValueError(
                     f'{name}=None: a ReferringSegmentor has a backbone, text_encoder, neck and decode_head'
                 )
-        self.backbone: Any = build_image_tower(backbone)
+        self.backbone: Any = build_image_encoder(backbone)
         self.text_encoder: Any = MODELS.build(text_encoder)
         if self.backbone.num_stages != self.text_encoder.num_stages:
             raise ValueError(
@@ -99,15 +99,15 @@ class ReferringSegmentor(BaseSegmentor):
         self.auxiliary_head: Any = AuxiliaryHeads(auxiliary_head, known)
         self.train_cfg = train_cfg
         self.test_cfg = test_cfg or {}
-        if getattr(self.neck, 'compat', False):  # the release's statistics are over pads, too
+        if getattr(self.neck, 'official_compat', False):  # the release's statistics are over pads, too
             self.data_preprocessor.trim_words = False
         if compile is not None:
             # as a partial, so that a copy of the network runs with the copy's weights
-            towers = torch.compile(type(self).extract_feat, **compile)
-            self.extract_feat = partial(towers, self)  # type: ignore[method-assign]
+            encoders = torch.compile(type(self).extract_feat, **compile)
+            self.extract_feat = partial(encoders, self)  # type: ignore[method-assign]
 
     def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
-        """Run both towers with their bridges.
+        """Run both encoders with their alignment modules.
 
         Args:
             inputs: Normalised images (B, 3, H, W).
@@ -117,8 +117,11 @@ class ReferringSegmentor(BaseSegmentor):
         maps = []
         image, words = self.backbone.stem(inputs), self.text_encoder.stem(input_ids, word_mask)
         for stage in range(self.backbone.num_stages):
-            image, words = self.backbone.stage(stage, image), self.text_encoder.stage(stage, words, word_mask)
-            feature, image, words = self.neck.bridge(stage, image, words, word_mask)
+            image, words = (
+                self.backbone.forward_stage(stage, image),
+                self.text_encoder.forward_stage(stage, words, word_mask),
+            )
+            feature, image, words = self.neck.fuse(stage, image, words, word_mask)
             maps.append(feature)
             image = self.backbone.downsample(stage, image)
         return Features(maps, image, words)
@@ -134,9 +137,9 @@ class ReferringSegmentor(BaseSegmentor):
         masked = self.auxiliary_head.mask_words(input_ids, word_mask)
         if masked is None:
             features = grounded = self.extract_feat(inputs, input_ids, word_mask)
-        elif self.auxiliary_head.forward_mode == 'joint':
+        elif not self.auxiliary_head.extra_masked_pass:
             features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
-        else:  # both passes as one batch: no part of the towers mixes samples, unless it has a BatchNorm
+        else:  # both passes as one batch: no part of the encoders mixes samples, unless it has a BatchNorm
             both = self.extract_feat(
                 inputs.repeat(2, 1, 1, 1), torch.cat([input_ids, masked.input_ids]), word_mask.repeat(2, 1)
             )
@@ -169,7 +172,7 @@ class ReferringSegmentor(BaseSegmentor):
             if not hasattr(head, 'requires'):  # a decode head of mmseg
                 losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
         losses.update(self.auxiliary_head.loss(**tensors))
-        # what leaves the last bridge may have no reader; kept in the graph so that DDP sees its gradient (zero)
+        # what leaves the last alignment module may have no reader; kept in the graph so that DDP sees its gradient (zero)
         first = next(name for name in losses if 'loss' in name)
         losses[first] = losses[first] + 0 * (features.words.float().mean() + features.image.float().mean())
         return losses

@@ -1,4 +1,4 @@
-"""Architectures and weights of transformers' text encoders, for towers that are cut into stages."""
+"""Architectures and weights of transformers' text encoders, for encoders that are cut into stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmmagnet.utils import resolve_model_path
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.errors import CheckpointError
 
 
 def cut_layers(settings: Any, stage_ends: Sequence[int]) -> None:
@@ -49,19 +49,19 @@ def read_weights(pretrained: str, from_pretrained: Callable[..., Any], **options
     return {name: value for name, value in source.state_dict().items() if name not in report['missing_keys']}
 
 
-def fill_tower(tower: nn.Module, weights: dict[str, Tensor], pretrained: str, partial: bool) -> None:
-    """Load weights into a tower of the same names.
+def fill_encoder(encoder: nn.Module, weights: dict[str, Tensor], pretrained: str, partial: bool) -> None:
+    """Load weights into an encoder of the same names.
 
     Args:
-        tower: The tower.
+        encoder: The encoder.
         weights: Of at least the layers that it has.
         pretrained: Where they are from.
-        partial: Accept weights that leave some of the tower untouched.
+        partial: Accept weights that leave some of the encoder untouched.
 
     Raises:
         CheckpointError: If the weights belong to an encoder of another size.
     """
-    own = tower.state_dict()
+    own = encoder.state_dict()
     missing = [name for name in own if name not in weights]
     wrong = [name for name in own if name in weights and weights[name].shape != own[name].shape]
     if wrong or len(missing) == len(own) or (missing and not partial):
@@ -71,6 +71,6 @@ def fill_tower(tower: nn.Module, weights: dict[str, Tensor], pretrained: str, pa
             f'text_encoder.pretrained={pretrained!r} does not fit text_encoder.config: {first} has shape '
             f'{tuple(own[first].shape)} here and {there}'
         )
-    tower.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    encoder.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
     left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
-    print_log(f'text tower: {len(own) - len(missing)} weights from {pretrained}{left}', logger='current')
+    print_log(f'text encoder: {len(own) - len(missing)} weights from {pretrained}{left}', logger='current')

@@ -1,4 +1,4 @@
-"""A BERT-type encoder of transformers, cut into stages so that a bridge can sit between them."""
+"""A BERT-type encoder of transformers, cut into stages so that an alignment module can sit between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
 from ..layers import checkpointed
-from .pretrained import cut_layers, fill_tower, read_weights
+from .pretrained import cut_layers, fill_encoder, read_weights
 
 # id of [MASK] in the published vocabularies of each kind
 _MASK_TOKENS = {'bert': 103, 'electra': 103, 'roberta': 50264, 'xlm-roberta': 250001}
@@ -29,12 +29,12 @@ class StagedBert(BaseModule):
         config: The architecture: keywords of a transformers configuration with its ``model_type``, or the name or
             folder of one (``package://module/folder`` for a folder inside an installed package).
         stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used. With
-            the same number for all, the whole encoder runs before the first bridge, as LAVT has it.
+            the same number for all, the whole encoder runs before the first alignment module, as LAVT has it.
         mask_token_id: Id of [MASK] in the vocabulary. Mask Grounding replaces words by it. Default: that of the
             published vocabularies of the ``model_type``; None where there is none or `config` has fewer words.
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
-        partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
+        partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
 
@@ -101,13 +101,13 @@ class StagedBert(BaseModule):
         if self.pretrained is not None:
             weights = read_weights(self.pretrained, AutoModel.from_pretrained, **self._options)
             weights = {name.replace('encoder.layer.', 'layers.', 1): value for name, value in weights.items()}
-            fill_tower(self, weights, self.pretrained, self.partial)
+            fill_encoder(self, weights, self.pretrained, self.partial)
 
     def stem(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
         """Token ids (B, L) and word mask (B, L) -> embedded words (B, L, D)."""
         return self.embeddings_project(self.embeddings(input_ids=input_ids))
 
-    def stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
+    def forward_stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Run stage 0..3.
 
         Args:

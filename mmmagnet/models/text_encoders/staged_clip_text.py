@@ -1,4 +1,4 @@
-"""CLIP's text transformer, cut into stages so that a bridge can sit between them."""
+"""CLIP's text transformer, cut into stages so that an alignment module can sit between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
 from ..layers import checkpointed
-from .pretrained import cut_layers, fill_tower, read_weights
+from .pretrained import cut_layers, fill_encoder, read_weights
 
 
 @MODELS.register_module()
@@ -25,14 +25,14 @@ class StagedClipText(BaseModule):
     Its final norm belongs to the last layer: it acts at the end of the first stage that has run all layers.
 
     Args:
-        config: The architecture: keywords of a transformers `CLIPTextConfig` (``{}`` for the text tower of ViT-B), or
+        config: The architecture: keywords of a transformers `CLIPTextConfig` (``{}`` for the text encoder of ViT-B), or
             the name or folder of a CLIP model (``package://module/folder`` for one inside an installed package).
         stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used.
         mask_token_id: Id of the token that Mask Grounding puts in the place of words. CLIP's vocabulary has no [MASK]:
             by default a row is added behind it, learnt from nothing and never predicted.
-        pretrained: Name or folder of pretrained weights of a CLIP model or of its text tower. Read by `init_weights`
+        pretrained: Name or folder of pretrained weights of a CLIP model or of its text encoder. Read by `init_weights`
             only, so the model builds without files and without a network when `config` holds keywords.
-        partial: Accept `pretrained` weights that leave some of the tower untouched. By default that is an error.
+        partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: As of every MMEngine module.
 
@@ -94,13 +94,13 @@ class StagedClipText(BaseModule):
         own = self.embeddings.token_embedding.weight.detach()
         if self.mask_token_id == self.vocab_size and words is not None and words.shape[1] == own.shape[1]:
             weights['embeddings.token_embedding.weight'] = torch.cat([words, own[-1:].to(words)])
-        fill_tower(self, weights, self.pretrained, self.partial)
+        fill_encoder(self, weights, self.pretrained, self.partial)
 
     def stem(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
         """Token ids (B, L) and word mask (B, L) -> embedded words (B, L, D)."""
         return self.embeddings(input_ids=input_ids)
 
-    def stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
+    def forward_stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Run stage 0..3.
 
         Args:

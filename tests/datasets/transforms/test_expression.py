@@ -7,7 +7,7 @@ import pytest
 
 from mmmagnet.datasets.transforms import SampleExpression, TokenizeExpression
 from mmmagnet.datasets.transforms.expression import load_tokenizer
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 WORDS = ['red', 'circle', 'the', 'left', 'man', '##s']
 UNK, CLS, SEP = 1, 2, 3

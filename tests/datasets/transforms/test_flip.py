@@ -1,4 +1,4 @@
-"""Mirrored pictures and other augmentation: by seed, epoch and item alone; off unless asked for."""
+"""Mirrored images and other augmentation: by seed, epoch and item alone; off unless asked for."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmmagnet.datasets import EpochSampler, RefCOCODataset
-from mmmagnet.datasets.draws import generator_of
+from mmmagnet.datasets.randomness import generator_of
 from mmmagnet.datasets.transforms import ReferringRandomFlip
 
 ROOT = Path(__file__).parents[3]
@@ -26,8 +26,8 @@ PACK = [
 
 def sample(expression='the left one', draw=(0, 0, 0)):
     rng = np.random.default_rng(0)
-    picture, mask = rng.integers(0, 256, (4, 6, 3), np.uint8), rng.integers(0, 2, (4, 6), np.uint8)
-    return {'img': picture, 'gt_seg_map': mask, 'expression': expression, 'draw': draw, 'seg_fields': ['gt_seg_map']}
+    image, mask = rng.integers(0, 256, (4, 6, 3), np.uint8), rng.integers(0, 2, (4, 6), np.uint8)
+    return {'img': image, 'gt_seg_map': mask, 'expression': expression, 'draw': draw, 'seg_fields': ['gt_seg_map']}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def sample(expression='the left one', draw=(0, 0, 0)):
         ('right there', 'right there', False),
     ],
 )
-def test_picture_mask_and_words_together(expression, said, mirrored):
+def test_image_mask_and_words_together(expression, said, mirrored):
     before, after = sample(expression), ReferringRandomFlip(prob=1.0)(sample(expression))
     assert after['expression'] == said
     for key in ('img', 'gt_seg_map'):

@@ -1,4 +1,4 @@
-"""Pictures that are decoded smaller than they are."""
+"""Images that are decoded smaller than they are."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mmmagnet.datasets.transforms import LoadReducedImage, LoadReferringMask
 EXIF_TURNED = {274: 6}  # the tag of the orientation: turn it clockwise
 
 
-def picture(path, size, mode='RGB', **settings):
+def image(path, size, mode='RGB', **settings):
     """Smooth colours, so that how it is made smaller shows little."""
     x, y = np.meshgrid(np.linspace(0, 6, size[0]), np.linspace(0, 4, size[1]))
     colours = np.stack([np.sin(x), np.cos(y), np.sin(x + y)], axis=2)
@@ -42,7 +42,7 @@ def load_whole(path):
     ],
 )
 def test_the_smallest_that_is_no_smaller(tmp_path, size, scale, decoded):
-    path = picture(tmp_path / 'a.jpg', size, quality=95, subsampling=0)
+    path = image(tmp_path / 'a.jpg', size, quality=95, subsampling=0)
     results, whole = load(path, scale), load_whole(path)
     assert results['img'].shape == (*decoded[::-1], 3)
     assert results['img_shape'] == decoded[::-1]
@@ -60,7 +60,7 @@ def test_the_smallest_that_is_no_smaller(tmp_path, size, scale, decoded):
     [('a.png', 'RGB', {}), ('a.png', 'LA', {}), ('a.jpg', 'L', {}), ('a.jpg', 'CMYK', {}), ('a.bmp', 'RGB', {})],
 )
 def test_others_are_decoded_whole(tmp_path, name, mode, settings):
-    path = picture(tmp_path / name, (64, 48), mode, **settings)
+    path = image(tmp_path / name, (64, 48), mode, **settings)
     results, whole = load(path, (8, 8)), load_whole(path)
     np.testing.assert_array_equal(results['img'], whole['img'])
     assert results['ori_shape'] == whole['ori_shape']
@@ -69,7 +69,7 @@ def test_others_are_decoded_whole(tmp_path, name, mode, settings):
 def test_orientation_is_ignored_and_the_mask_is_of_the_file(tmp_path):
     exif = Image.Exif()
     exif.update(EXIF_TURNED)
-    results = load(picture(tmp_path / 'a.jpg', (64, 48), exif=exif), (16, 16))
+    results = load(image(tmp_path / 'a.jpg', (64, 48), exif=exif), (16, 16))
     assert results['img_shape'] == (24, 32)
     results.update(height=48, width=64, segmentations=[[[0, 0, 32, 0, 32, 48, 0, 48]]], ref_id=0)
     results = Resize((16, 16), keep_ratio=False, backend='pillow').transform(LoadReferringMask().transform(results))
@@ -78,9 +78,9 @@ def test_orientation_is_ignored_and_the_mask_is_of_the_file(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    path = picture(tmp_path / 'a.jpg', (320, 240), quality=95)
+    path = image(tmp_path / 'a.jpg', (320, 240), quality=95)
     (tmp_path / 'cut.jpg').write_bytes(Path(path).read_bytes()[:4000])
-    (tmp_path / 'text.jpg').write_text('no picture')
+    (tmp_path / 'text.jpg').write_text('no image')
     for name in ('cut.jpg', 'text.jpg', 'none.jpg'):
         with pytest.raises(OSError):
             load(str(tmp_path / name), (40, 30))

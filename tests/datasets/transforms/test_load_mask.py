@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 
 from mmmagnet.datasets.transforms import LoadReferringMask
 from mmmagnet.datasets.transforms.load_mask import merge_segmentations, uncompress
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 RECTANGLE = [[3, 2, 9, 2, 9, 7, 3, 7]]
 TRIANGLE = [[0, 0, 10.5, 0, 0, 6.25]]
@@ -42,7 +42,7 @@ def load(segmentations, height=8, width=12, **settings):
         'height': height,
         'width': width,
         'ori_shape': (height, width),
-        'img_path': 'pictures/7.jpg',
+        'img_path': 'images/7.jpg',
         'ref_id': 42,
     }
     return LoadReferringMask(**settings)(results)
@@ -75,9 +75,9 @@ def test_polygons_and_runs_agree():
         np.testing.assert_array_equal(mask, expected)
         for form in forms(mask).values():
             np.testing.assert_array_equal(merge_segmentations([form], 8, 12), mask)
-    picture = Image.new('L', (12, 8))
-    ImageDraw.Draw(picture).rectangle((3, 2, 8, 6), fill=1)
-    np.testing.assert_array_equal(merge_segmentations([RECTANGLE], 8, 12), np.array(picture))
+    image = Image.new('L', (12, 8))
+    ImageDraw.Draw(image).rectangle((3, 2, 8, 6), fill=1)
+    np.testing.assert_array_equal(merge_segmentations([RECTANGLE], 8, 12), np.array(image))
 
 
 def test_several_objects_are_united():
@@ -119,19 +119,19 @@ DAMAGED = {
 
 @pytest.mark.parametrize('name', DAMAGED)
 def test_damaged_segmentations(name):
-    with pytest.raises(DataError, match=r'ref 42 of pictures/7.jpg: its segmentation is neither'):
+    with pytest.raises(DataError, match=r'ref 42 of images/7.jpg: its segmentation is neither'):
         load([RECTANGLE, DAMAGED[name]])
 
 
 @pytest.mark.parametrize('segmentations', [[], [[]], [[[1, 1, 2, 2]]], [{'size': [8, 12], 'counts': [96]}]])
 def test_empty_masks(segmentations):
-    with pytest.raises(DataError, match=r'ref 42 of pictures/7\.jpg: its mask has no pixels'):
+    with pytest.raises(DataError, match=r'ref 42 of images/7\.jpg: its mask has no pixels'):
         load(segmentations)
     mask = load(segmentations, allow_empty=True)['gt_seg_map']
     assert mask.shape == (8, 12) and not mask.any()
 
 
-def test_picture_of_another_size():
-    results = {'height': 8, 'width': 12, 'ori_shape': (12, 8), 'img_path': 'pictures/7.jpg', 'segmentations': []}
-    with pytest.raises(DataError, match=r'pictures/7.jpg: is 8 x 12 pixels .*says 12 x 8'):
+def test_image_of_another_size():
+    results = {'height': 8, 'width': 12, 'ori_shape': (12, 8), 'img_path': 'images/7.jpg', 'segmentations': []}
+    with pytest.raises(DataError, match=r'images/7.jpg: is 8 x 12 pixels .*says 12 x 8'):
         LoadReferringMask()(results)

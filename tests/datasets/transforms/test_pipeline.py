@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmagnet.datasets import RefCOCODataset
-from mmmagnet.utils import DataError
+from mmmagnet.utils.errors import DataError
 
 LOAD = dict(type='LoadImageFromFile', color_type='color_ignore_orientation', imdecode_backend='pillow')
 WORDS = [
@@ -42,8 +42,8 @@ def reference_mask(item):
 def test_train_sample(prepared, size):
     dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=training(size))
     packed, item = dataset[0], dataset.get_data_info(0)
-    picture = Image.open(prepared / 'images' / '1.png')
-    expected = np.array(picture.resize((size, size), Image.BILINEAR))[..., ::-1]
+    image = Image.open(prepared / 'images' / '1.png')
+    expected = np.array(image.resize((size, size), Image.BILINEAR))[..., ::-1]
     assert packed['inputs'].dtype == torch.uint8
     np.testing.assert_array_equal(packed['inputs'].permute(1, 2, 0).numpy(), expected)
     sample = packed['data_samples']
@@ -87,18 +87,18 @@ PICTURES = {
 
 
 @pytest.mark.parametrize('name', PICTURES)
-def test_every_kind_of_picture_has_three_channels_as_the_file_lies(name, tmp_path):
+def test_every_kind_of_image_has_three_channels_as_the_file_lies(name, tmp_path):
     form, extra = PICTURES[name]
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 16, 3), np.uint8))
-    picture = picture.convert('RGB' if name == 'turned' else name)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 16, 3), np.uint8))
+    image = image.convert('RGB' if name == 'turned' else name)
     settings = {}
     if extra:
         exif = Image.Exif()
         exif[274] = extra['exif']  # orientation: turned by a quarter
         settings['exif'] = exif
     file = io.BytesIO()
-    picture.save(file, form, **settings)
-    path = tmp_path / f'picture.{form}'
+    image.save(file, form, **settings)
+    path = tmp_path / f'image.{form}'
     path.write_bytes(file.getvalue())
     loaded = Compose([LOAD])({'img_path': str(path)})
     expected = np.array(Image.open(path).convert('RGB'))[..., ::-1]
@@ -122,7 +122,7 @@ def test_following_the_orientation_is_noticed(prepared):
 
 
 def test_real_photographs(shared, tmp_path):
-    from mmmagnet.datasets.refer import convert_refer
+    from mmmagnet.datasets.converters.refer import convert_refer
 
     convert_refer(shared, 'human', 'human', tmp_path / 'human')
     dataset = RefCOCODataset(data_root=tmp_path / 'human', split='val', test_mode=True, pipeline=scoring(96))

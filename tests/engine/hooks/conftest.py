@@ -27,7 +27,7 @@ class Lines(torch.utils.data.Dataset):
 
     def __getitem__(self, item):
         values = torch.tensor([item / 10, float('nan') if item in self.broken else 1.0])
-        sample = SegDataSample(metainfo=dict(img_path=f'pictures/{item}.png', ref_id=item, sent_id=10 * item))
+        sample = SegDataSample(metainfo=dict(img_path=f'images/{item}.png', ref_id=item, sent_id=10 * item))
         return {'inputs': values, 'data_samples': sample}
 
 

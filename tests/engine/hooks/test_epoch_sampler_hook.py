@@ -16,8 +16,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import mmmagnet  # noqa: F401
-from mmmagnet.apis.command_line import join_processes, leave_processes
 from mmmagnet.registry import MODELS, TRANSFORMS
+from mmmagnet.utils.cli import join_processes, leave_processes
 
 ITEMS, EPOCHS = 11, 3
 
@@ -62,7 +62,7 @@ class Recorder(Hook):
 
 @pytest.fixture
 def data_root(tmp_path):
-    """A set of refs with sentences of different lengths, without pictures."""
+    """A set of refs with sentences of different lengths, without images."""
     folder = tmp_path / 'set'
     folder.mkdir()
     refs = [

@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 from mmmagnet.models.aux_heads import AuxiliaryHeads
 
 KNOWN = dict(text_channels=8, image_channels=12, feat_channels=6, vocab_size=30, mask_token_id=4)
-GROUNDING = dict(type='MaskGroundingHead', mask_ratio=1.0, keep_ratio=0.0, num_layers=1, num_heads=2, dropout=0.0)
+GROUNDING = dict(type='MaskGroundingHead', mask_prob=1.0, unmasked_prob=0.0, num_layers=1, num_heads=2, dropout=0.0)
 
 
 def tensors():
@@ -25,7 +25,7 @@ def test_none_that_masks(configs):
     init_default_scope('mmseg')
     heads = AuxiliaryHeads(configs, KNOWN)
     assert heads.mask_words(torch.ones(2, 5, dtype=torch.long), torch.ones(2, 5)) is None
-    assert heads.forward_mode is None
+    assert not heads.extra_masked_pass
     assert list(heads.loss(**tensors())) == (['loss_align'] if configs else [])
 
 
@@ -39,17 +39,17 @@ def test_heads_are_initialised():
     assert heads[1].conv_seg.weight.std() < 0.02  # mmseg's own 0.01
 
 
-@pytest.mark.parametrize('mode', ['joint', 'separate'])
+@pytest.mark.parametrize('mode', [False, True])
 def test_both(mode):
     init_default_scope('mmseg')
-    heads = AuxiliaryHeads([{**GROUNDING, 'forward_mode': mode}, dict(type='AlignmentHead')], KNOWN)
-    assert heads.forward_mode == mode
+    heads = AuxiliaryHeads([{**GROUNDING, 'extra_masked_pass': mode}, dict(type='AlignmentHead')], KNOWN)
+    assert heads.extra_masked_pass == mode
     given = tensors()
     ids = torch.randint(5, 30, (2, 5))
     masked = heads.mask_words(ids, given['word_mask'])
     assert (masked.input_ids == 4).sum() == 2 + 3
-    if mode == 'separate':
-        with pytest.raises(TypeError, match=r"forward_mode='separate': hand grounded_words .* or set forward_mode"):
+    if mode:
+        with pytest.raises(TypeError, match=r'extra_masked_pass=True: hand grounded_words .* or set extra_masked_pass'):
             heads.loss(**given, masked_words=masked)
         given.update(grounded_words=given['words'], grounded_image=given['image'])
     losses = heads.loss(**given, masked_words=masked)

@@ -41,17 +41,17 @@ def within(count, trials, probability):
     return abs(count - trials * probability) <= 5 * math.sqrt(trials * probability * (1 - probability))
 
 
-@pytest.mark.parametrize(('mask_ratio', 'keep_ratio'), [(0.15, 0.1), (0.5, 0.3), (1, 0), (1, 1), (0, 0.1)])
-def test_which_words_are_masked(mask_ratio, keep_ratio):
+@pytest.mark.parametrize(('mask_prob', 'unmasked_prob'), [(0.15, 0.1), (0.5, 0.3), (1, 0), (1, 1), (0, 0.1)])
+def test_which_words_are_masked(mask_prob, unmasked_prob):
     ids, mask = sentences(LENGTHS * 1000)
-    masked = head(mask_ratio=mask_ratio, keep_ratio=keep_ratio).mask_words(ids, mask)
+    masked = head(mask_prob=mask_prob, unmasked_prob=unmasked_prob).mask_words(ids, mask)
     chosen = masked.positions[masked.target >= 0]
     original, result = ids.flatten(), masked.input_ids.flatten()
     maskable = original > MASK
     assert len(chosen.unique()) == len(chosen)
     assert maskable[chosen].all(), 'only words, never [CLS], [SEP] or a pad'
-    assert within(len(chosen), int(maskable.sum()), mask_ratio)
-    assert within(int((result[chosen] == original[chosen]).sum()), len(chosen), keep_ratio)
+    assert within(len(chosen), int(maskable.sum()), mask_prob)
+    assert within(int((result[chosen] == original[chosen]).sum()), len(chosen), unmasked_prob)
     assert set(result[chosen][result[chosen] != original[chosen]].tolist()) <= {MASK}
     assert masked.target[masked.target >= 0].equal(original[chosen])
     assert set(masked.target[masked.target < 0].tolist()) <= {-100}
@@ -62,19 +62,19 @@ def test_which_words_are_masked(mask_ratio, keep_ratio):
 
 def test_every_word_can_be_masked_in_a_full_row():
     ids, mask = sentences((7,), columns=7)
-    masked = head(mask_ratio=1, keep_ratio=0).mask_words(ids, mask)
+    masked = head(mask_prob=1, unmasked_prob=0).mask_words(ids, mask)
     assert masked.input_ids.tolist() == [[CLASSIFY, *[MASK] * 5, SEPARATOR]]
 
 
 def test_ids_are_not_changed_in_place():
     ids, mask = sentences(LENGTHS)
     before = ids.clone()
-    head(mask_ratio=1).mask_words(ids, mask)
+    head(mask_prob=1).mask_words(ids, mask)
     assert ids.equal(before)
 
 
 def test_loss_is_the_cross_entropy_of_the_chosen_words():
-    model = head(mask_ratio=1, keep_ratio=0.5, loss_weight=0.3).eval()
+    model = head(mask_prob=1, unmasked_prob=0.5, loss_weight=0.3).eval()
     ids, mask, words, image, truth = inputs()
     masked = model.mask_words(ids, mask)
     losses = model.loss(words, mask, image, truth, masked)
@@ -88,7 +88,7 @@ def test_loss_is_the_cross_entropy_of_the_chosen_words():
 def test_the_weight_grows(monkeypatch):
     hub = MessageHub('grounding')
     monkeypatch.setattr(MessageHub, 'get_current_instance', classmethod(lambda cls: hub))
-    model = head(mask_ratio=1, warmup_iters=4).eval()
+    model = head(mask_prob=1, loss_weight_warmup_iters=4).eval()
     ids, mask, words, image, truth = inputs()
     masked, found = model.mask_words(ids, mask), []
     for step in (None, 0, 2, 3, 9):  # None: no runner counts
@@ -101,7 +101,7 @@ def test_the_weight_grows(monkeypatch):
 @pytest.mark.parametrize('lengths', [LENGTHS, (2, 2)], ids=['ratio 0', 'only [CLS] and [SEP]'])
 def test_no_word_chosen(lengths):
     """Zero, with a gradient of zeros on every parameter: under DDP each must take part in every step."""
-    model = head(mask_ratio=0 if lengths is LENGTHS else 1)
+    model = head(mask_prob=0 if lengths is LENGTHS else 1)
     ids, mask, words, image, truth = inputs(lengths)
     words.requires_grad_()
     losses = model.loss(words, mask, image, truth, model.mask_words(ids, mask))
@@ -115,7 +115,7 @@ def test_no_word_chosen(lengths):
 
 
 def test_every_parameter_learns():
-    model = head(mask_ratio=1)
+    model = head(mask_prob=1)
     ids, mask, words, image, truth = inputs()
     model.loss(words, mask, image, truth, model.mask_words(ids, mask))['loss_grounding'].backward()
     assert [name for name, parameter in model.named_parameters() if not parameter.grad.any()] == []
@@ -161,9 +161,8 @@ def test_mask_centre():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(forward_mode='twice'), "forward_mode='twice': expected 'joint' or 'separate'"),
-        (dict(mask_ratio=15), 'mask_ratio=15: expected a probability'),
-        (dict(keep_ratio=-0.1), 'keep_ratio=-0.1: expected a probability'),
+        (dict(mask_prob=15), 'mask_prob=15: expected a probability'),
+        (dict(unmasked_prob=-0.1), 'unmasked_prob=-0.1: expected a probability'),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -8,9 +8,9 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmmagnet.models.backbones import StagedBackbone, StagedSwin, build_image_tower
+from mmmagnet.models.backbones import StagedBackbone, StagedSwin, build_image_encoder
 from mmmagnet.registry import MODELS
-from mmmagnet.utils.config_text import ConfigError
+from mmmagnet.utils.errors import ConfigError
 
 ALL = (0, 1, 2, 3)
 FOUR = dict(depths=(1, 1, 2, 1), num_heads=(1, 1, 2, 2), embed_dims=8)
@@ -100,13 +100,13 @@ def _scope():
     init_default_scope('mmseg')
 
 
-def run(tower, inputs):
-    """The maps of a tower, under a neck that changes nothing."""
-    maps, image = [], tower.stem(inputs)
-    for stage in range(tower.num_stages):
-        image = tower.stage(stage, image)
+def run(encoder, inputs):
+    """The maps of an encoder, under a neck that changes nothing."""
+    maps, image = [], encoder.stem(inputs)
+    for stage in range(encoder.num_stages):
+        image = encoder.forward_stage(stage, image)
         maps.append(image)
-        image = tower.downsample(stage, image)
+        image = encoder.downsample(stage, image)
     return maps
 
 
@@ -121,11 +121,11 @@ def make(name):
 def test_maps_are_the_backbones_own(name):
     """Its outputs, or what its output norms take; also on sides that no stride divides."""
     config, channels, normed = make(name)
-    tower = StagedBackbone(config)
-    tower.eval()
+    encoder = StagedBackbone(config)
+    encoder.eval()
     own = MODELS.build(config)
     own.eval()
-    missing, unexpected = own.load_state_dict(tower.body.state_dict(), strict=False)
+    missing, unexpected = own.load_state_dict(encoder.body.state_dict(), strict=False)
     assert not unexpected
     assert bool(missing) == normed
     assert all(name.startswith('norm') for name in missing)
@@ -138,37 +138,39 @@ def test_maps_are_the_backbones_own(name):
         with torch.no_grad():
             outputs = own(inputs)
             expected = [taken[part] for part in sorted(taken)] if normed else outputs
-            for image, output in zip(run(tower, inputs), expected, strict=True):
+            for image, output in zip(run(encoder, inputs), expected, strict=True):
                 image = image.flatten(1, 2) if output.ndim == 3 else image.permute(0, 3, 1, 2)
                 torch.testing.assert_close(image, output, rtol=1e-4, atol=1e-5)
-    assert tower.out_channels == channels == tuple(output.shape[1] for output in outputs)
-    assert tower.num_stages == 4
+    assert encoder.out_channels == channels == tuple(output.shape[1] for output in outputs)
+    assert encoder.num_stages == 4
 
 
 @pytest.mark.parametrize('name', CUT)
 def test_every_weight_learns(name):
     """Each free parameter has a gradient, or DDP stops; what a stage is handed is what it continues from."""
     config, *_ = make(name)
-    tower = StagedBackbone(config)
-    assert tower.training
+    encoder = StagedBackbone(config)
+    assert encoder.training
     inputs = torch.randn(2, 3, 64, 64)
-    sum(image.sum() for image in run(tower, inputs)).backward()
-    free = [name for name, parameter in tower.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    sum(image.sum() for image in run(encoder, inputs)).backward()
+    free = [
+        name for name, parameter in encoder.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ]
     assert free == []
-    tower.eval()
+    encoder.eval()
     with torch.no_grad():
-        first = tower.stage(0, tower.stem(inputs))
-        again = tower.stage(1, tower.downsample(0, first + torch.randn_like(first)))
-        assert not again.allclose(tower.stage(1, tower.downsample(0, first)))
+        first = encoder.forward_stage(0, encoder.stem(inputs))
+        again = encoder.forward_stage(1, encoder.downsample(0, first + torch.randn_like(first)))
+        assert not again.allclose(encoder.forward_stage(1, encoder.downsample(0, first)))
 
 
 def test_size_is_reached_before_the_stage():
-    tower = StagedBackbone(CUT['MiT'][0]).eval()
-    image = tower.stem(torch.randn(1, 3, 64, 96))
+    encoder = StagedBackbone(CUT['MiT'][0]).eval()
+    image = encoder.stem(torch.randn(1, 3, 64, 96))
     assert image.shape == (1, 16, 24, 8)
-    assert tower.stage(0, image).shape == (1, 16, 24, 8)
-    assert tower.downsample(0, image).shape == (1, 8, 12, 8)
-    assert tower.downsample(3, image) is image
+    assert encoder.forward_stage(0, image).shape == (1, 16, 24, 8)
+    assert encoder.downsample(0, image).shape == (1, 8, 12, 8)
+    assert encoder.downsample(3, image) is image
 
 
 def test_weights_come_by_the_backbones_own_init_cfg(tmp_path):
@@ -176,33 +178,33 @@ def test_weights_come_by_the_backbones_own_init_cfg(tmp_path):
     source = MODELS.build(config)
     torch.save({f'backbone.{name}': value for name, value in source.state_dict().items()}, tmp_path / 'weights.pth')
     init = dict(type='Pretrained', checkpoint=str(tmp_path / 'weights.pth'), prefix='backbone.')
-    tower = StagedBackbone({**config, 'init_cfg': init})
-    tower.init_weights()
-    assert all(tower.body.state_dict()[name].equal(value) for name, value in source.state_dict().items())
+    encoder = StagedBackbone({**config, 'init_cfg': init})
+    encoder.init_weights()
+    assert all(encoder.body.state_dict()[name].equal(value) for name, value in source.state_dict().items())
 
 
 def test_copies_and_other_devices():
     """A copy (of an averaging hook, say) runs on its own weights; building without memory gives the same names."""
-    tower = StagedBackbone(CUT['Swin'][0]).eval()
-    twin = copy.deepcopy(tower)
+    encoder = StagedBackbone(CUT['Swin'][0]).eval()
+    twin = copy.deepcopy(encoder)
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        before = run(tower, inputs)[-1]
-        for parameter in tower.parameters():
+        before = run(encoder, inputs)[-1]
+        for parameter in encoder.parameters():
             parameter.zero_()
         torch.testing.assert_close(run(twin, inputs)[-1], before)
     with torch.device('meta'):
-        empty = build_image_tower(CUT['Swin'][0])
+        empty = build_image_encoder(CUT['Swin'][0])
     assert {parameter.device.type for parameter in empty.parameters()} == {'meta'}
-    assert empty.state_dict().keys() == tower.state_dict().keys()
+    assert empty.state_dict().keys() == encoder.state_dict().keys()
 
 
 @pytest.mark.parametrize(
     ('config', 'kind'),
     [(dict(type='StagedSwin', embed_dims=8, depths=(1,), num_heads=(1,)), StagedSwin), (CUT['MiT'][0], StagedBackbone)],
 )
-def test_a_staged_tower_is_left_as_it_is(config, kind):
-    assert type(build_image_tower(config)) is kind
+def test_a_staged_encoder_is_left_as_it_is(config, kind):
+    assert type(build_image_encoder(config)) is kind
 
 
 class Outside(nn.Module):
@@ -235,7 +237,7 @@ class Parallel(Outside):
 
 
 class Upright(Outside):
-    """Does something of its own to upright pictures only."""
+    """Does something of its own to upright images only."""
 
     def forward(self, inputs):
         first = self.first(inputs)
@@ -256,10 +258,12 @@ class Normed(nn.Module):
 
 
 def test_only_norms_are_left_out():
-    tower = StagedBackbone(dict(type=Normed))
+    encoder = StagedBackbone(dict(type=Normed))
     inputs = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(run(tower, inputs)[1].permute(0, 3, 1, 2), tower.body.second(tower.body.first(inputs)))
-    assert isinstance(tower.body.norm, nn.Identity)
+    torch.testing.assert_close(
+        run(encoder, inputs)[1].permute(0, 3, 1, 2), encoder.body.second(encoder.body.first(inputs))
+    )
+    assert isinstance(encoder.body.norm, nn.Identity)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +279,7 @@ def test_only_norms_are_left_out():
         ),
         (
             dict(type='SwinTransformer', use_abs_pos_embed=True, window_size=4, pretrain_img_size=32, **FOUR),
-            'SwinTransformer cannot be cut into stages: it does not take pictures of every size .*must match',
+            'SwinTransformer cannot be cut into stages: it does not take images of every size .*must match',
         ),
         (dict(type='ResNet', out_indices=(3,), **RESNET), r'ResNet gives one map: set its out_indices=\(0, 1, 2, 3\)'),
         (dict(type='NoSuchNet'), "backbone 'NoSuchNet' is not registered: name its package in custom_imports"),
@@ -285,7 +289,7 @@ def test_only_norms_are_left_out():
 )
 def test_refused(config, message):
     with pytest.raises(ConfigError, match=message):
-        build_image_tower(config)
+        build_image_encoder(config)
 
 
 @pytest.mark.parametrize(
@@ -298,10 +302,10 @@ def test_refused(config, message):
 def test_classifiers_of_mmpretrain(changed, message):
     pytest.importorskip('mmpretrain.models')
     with pytest.raises(ConfigError, match=message):
-        build_image_tower({**CONVNEXT, **changed})
+        build_image_encoder({**CONVNEXT, **changed})
 
 
 @pytest.mark.skipif(importlib.util.find_spec('mmpretrain') is not None, reason='mmpretrain is installed')
 def test_mmpretrain_is_named_where_it_is_missing():
     with pytest.raises(ConfigError, match=r'No module named .mmpretrain.; pip install onedl-mmpretrain'):
-        build_image_tower({**CONVNEXT, **MAPS})
+        build_image_encoder({**CONVNEXT, **MAPS})

@@ -1,4 +1,4 @@
-"""Staged Swin: patches and their merging written out, and the whole tower against mmseg's."""
+"""Staged Swin: patches and their merging written out, and the whole encoder against mmseg's."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def stages(backbone, image):
     """What each stage gives, and what the last downsampling makes of it."""
     outputs, image = [], backbone.stem(image)
     for stage in range(backbone.num_stages):
-        image = backbone.stage(stage, image)
+        image = backbone.forward_stage(stage, image)
         outputs.append(image)
         image = backbone.downsample(stage, image)
     return outputs, image

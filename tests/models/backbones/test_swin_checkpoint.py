@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from mmmagnet.models.backbones import StagedSwin
 from mmmagnet.models.backbones.swin_checkpoint import resize_bias_table
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.errors import CheckpointError
 
 SIZES = dict(embed_dims=4, depths=(1, 2), num_heads=(1, 2), window_size=2)
 
@@ -121,7 +121,7 @@ def test_another_window(window, load, published):
             torch.testing.assert_close(table, resize_bias_table(value, len(table)))
 
 
-def test_resized_table_is_a_bicubic_picture_of_each_head():
+def test_resized_table_is_a_bicubic_image_of_each_head():
     table = torch.randn(25, 3)
     for head, column in zip(resize_bias_table(table, 49).T, table.T, strict=True):
         expected = interpolate(column.view(1, 1, 5, 5), (7, 7), mode='bicubic', align_corners=False)
@@ -196,8 +196,8 @@ def mmpretrain_swin(**sizes):
 
 
 @pytest.mark.parametrize('build', [mmseg_swin, mmpretrain_swin])
-def test_same_numbers_as_the_packages_own_tower(build, tmp_path):
-    """A file that mmseg or mmpretrain would write makes our tower compute what theirs computes, merging included."""
+def test_same_numbers_as_the_packages_own_encoder(build, tmp_path):
+    """A file that mmseg or mmpretrain would write makes our encoder compute what theirs computes, merging included."""
     theirs = build(**SIZES)
     theirs.eval()
     for parameter in theirs.parameters():
@@ -207,8 +207,8 @@ def test_same_numbers_as_the_packages_own_tower(build, tmp_path):
     ours.init_weights()
     inputs = torch.randn(2, 3, 32, 48)
     with torch.no_grad():
-        first = ours.stage(0, ours.stem(inputs))
-        second = ours.stage(1, ours.downsample(0, first))
+        first = ours.forward_stage(0, ours.stem(inputs))
+        second = ours.forward_stage(1, ours.downsample(0, first))
         for stage, (own, expected) in enumerate(zip((first, second), theirs(inputs), strict=True)):
             norm = getattr(theirs, f'norm{stage}', torch.nn.Identity())
             torch.testing.assert_close(norm(own).permute(0, 3, 1, 2), expected, rtol=1e-4, atol=1e-4)

@@ -49,11 +49,15 @@ def test_definition(size):
 
 
 def test_in_a_segmentor(tiny_config, tiny_batch):
-    """One-way fusion with the whole text tower first; every parameter gets a gradient, with and without other heads."""
+    """One-way fusion with the whole text encoder first; every parameter gets a gradient, with and without other heads."""
     config = {
         **tiny_config,
         'neck': dict(
-            type='CrossModalAlignment', pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'
+            type='CrossModalAlignmentModule',
+            pool_sizes=(),
+            bidirectional=False,
+            norm='instance',
+            gate_activation='relu',
         ),
         'decode_head': dict(type='LAVTHead'),
     }

@@ -93,7 +93,7 @@ def test_another_loss(head, maps, samples):
         3,
         16,
         num_groups=4,
-        loss_decode=dict(type='MaskLoss', bce_weight=0.0, dice_weight=1.0),
+        loss_decode=dict(type='BCEDiceLoss', bce_weight=0.0, dice_weight=1.0),
     )
     other.load_state_dict(head.state_dict())
     losses, default = other.eval().loss(maps, samples), head.loss(maps, samples)
@@ -126,18 +126,18 @@ def test_loss_of_no_target(weight, head, maps, samples):
     """Cross-entropy after each layer: class 0 = there, class 1 = no object. Masks are learned as ever."""
     samples[1].gt_sem_seg.data.zero_()
     samples[1].gt_sem_seg.data[0, 0, 0] = 255  # unknown is no target either
-    other = telling(head, exists_weight=weight)
+    other = telling(head, target_loss_weight=weight)
     losses = other.loss(maps, samples)
     expected = sum(
         weight * torch.nn.functional.cross_entropy(prediction.classes[:, 0], torch.tensor([0, 1]))
         for prediction in head(maps).predictions[1:]
     )
-    torch.testing.assert_close(losses.pop('loss_exists'), expected)
+    torch.testing.assert_close(losses.pop('loss_target'), expected)
     found = head(maps).predictions[-1].classes[:, 0].argmax(1) == torch.tensor([0, 1])
-    assert losses.pop('acc_exists').item() == 100 * found.float().mean()
+    assert losses.pop('acc_target').item() == 100 * found.float().mean()
     for name, value in head.loss(maps, samples).items():
         torch.testing.assert_close(losses[name], value)
-    sum(other.loss(maps, samples)[name] for name in ('loss_bce', 'loss_dice', 'loss_exists')).backward()
+    sum(other.loss(maps, samples)[name] for name in ('loss_bce', 'loss_dice', 'loss_target')).backward()
     assert all(parameter.grad.isfinite().all() for parameter in other.parameters())
     assert other.query_decoder.class_embed.weight.grad.any()
 

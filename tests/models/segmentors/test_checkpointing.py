@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from activation_memory import activation_bytes
 
-from mmmagnet.apis.activation_memory import activation_bytes
 from mmmagnet.registry import MODELS
 
 PARTS = ('backbone', 'text_encoder', 'neck', 'decode_head')

@@ -1,4 +1,4 @@
-"""`torch.compile` of the towers and their bridges: one graph, the same numbers."""
+"""`torch.compile` of the encoders and their alignment modules: one graph, the same numbers."""
 
 import copy
 
@@ -19,18 +19,18 @@ def _forget_graphs():
 
 
 @pytest.mark.parametrize('name', ['backbone', 'text_encoder'])
-def test_a_stage_of_a_tower(name, tiny_config):
+def test_a_stage_of_a_encoder(name, tiny_config):
     """Forward and backward pass as one graph each, shifted windows and activation checkpointing included."""
     tiny_config['backbone'].update(depths=(2,), num_heads=(1,), with_cp=True)
     tiny_config['text_encoder'].update(stage_ends=(1,), with_cp=True)
-    tower = MODELS.build(tiny_config[name])
+    encoder = MODELS.build(tiny_config[name])
     inputs = (torch.randn(1, 8, 8, 32),) if name == 'backbone' else (torch.randn(2, 6, 32), torch.ones(2, 6))
-    stage = torch.compile(tower.stage, backend='aot_eager', fullgraph=True)
+    stage = torch.compile(encoder.stage, backend='aot_eager', fullgraph=True)
     gradients = []
-    for call in (tower.stage, stage):
-        tower.zero_grad()
+    for call in (encoder.stage, stage):
+        encoder.zero_grad()
         call(0, *inputs).square().sum().backward()
-        gradients.append([weight.grad for weight in tower.parameters() if weight.grad is not None])
+        gradients.append([weight.grad for weight in encoder.parameters() if weight.grad is not None])
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Expressions that mean nothing in their picture: training and prediction, from a prepared set to scores."""
+"""Expressions that mean nothing in their image: training and prediction, from a prepared set to scores."""
 
 import json
 
@@ -27,16 +27,16 @@ PIPELINE = [
 
 @pytest.fixture
 def data_root(tmp_path):
-    """Four pictures of one square, red or blue; half of the expressions name the other colour."""
+    """Four images of one square, red or blue; half of the expressions name the other colour."""
     rng = np.random.default_rng(0)
     (tmp_path / 'images').mkdir()
     refs, images, annotations = [], [], []
     for index in range(4):
         color = list(COLORS)[index % 2]
         left, top = (int(number) for number in rng.integers(0, SIZE - 14, 2))
-        picture = np.full((SIZE, SIZE, 3), 90, np.uint8)
-        picture[top : top + 14, left : left + 14] = COLORS[color]
-        Image.fromarray(picture).save(tmp_path / 'images' / f'{index}.png')
+        image = np.full((SIZE, SIZE, 3), 90, np.uint8)
+        image[top : top + 14, left : left + 14] = COLORS[color]
+        Image.fromarray(image).save(tmp_path / 'images' / f'{index}.png')
         images.append({'id': index, 'file_name': f'{index}.png', 'width': SIZE, 'height': SIZE})
         polygon = [left, top, left + 14, top, left + 14, top + 14, left, top + 14]
         annotations.append({'id': index, 'image_id': index, 'category_id': 1, 'segmentation': [polygon]})
@@ -70,7 +70,7 @@ def test_it_learns_what_is_there(tiny_config, data_root):
     history = [model.train_step(batch, wrapper) for _ in range(STEPS)]
     assert all(value.isfinite().all() for logged in history for value in logged.values())
     assert history[-1]['loss'] < 0.3 * history[0]['loss']
-    assert history[-1]['decode.loss_exists'] < 0.3 * history[0]['decode.loss_exists']
+    assert history[-1]['decode.loss_target'] < 0.3 * history[0]['decode.loss_target']
 
     model.eval()
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_a_model_that_takes_the_target_for_granted_has_no_score(tiny_config, tin
 
 def test_heads_of_training_survive_empty_masks(tiny_config, tiny_batch):
     """A batch without any target: the mask's centre and the alignment have nothing to hold on to."""
-    tiny_config['auxiliary_head'][0].update(mask_ratio=1.0)
+    tiny_config['auxiliary_head'][0].update(mask_prob=1.0)
     model = MODELS.build(tiny_config)
     inputs, samples = tiny_batch()
     for sample in samples:

@@ -6,8 +6,10 @@ import torch
 from mmmagnet.registry import MODELS
 
 LAVT = dict(
-    neck=dict(type='CrossModalAlignment', pool_sizes=(), text_side=False, norm='instance', gate_activation='relu'),
-    decode_head=dict(type='LAVTHead', feat_channels=32, loss_decode=dict(type='TwoClassLoss', dice_weight=1.0)),
+    neck=dict(
+        type='CrossModalAlignmentModule', pool_sizes=(), bidirectional=False, norm='instance', gate_activation='relu'
+    ),
+    decode_head=dict(type='LAVTHead', feat_channels=32, loss_decode=dict(type='CEDiceLoss', dice_weight=1.0)),
 )
 NETWORKS = pytest.mark.parametrize('changes', [{}, LAVT], ids=['magnet', 'lavt'])
 

@@ -22,7 +22,7 @@ def total(losses):
 
 
 def test_features_are_the_loop_over_stages(tiny_config, tiny_batch):
-    """Bridges read what the stages gave; the image goes on through the gate, downsampled between stages only."""
+    """Alignment modules read what the stages gave; the image goes on through the gate, downsampled between stages only."""
     model = build(tiny_config).eval()
     inputs, samples = tiny_batch()
     ids, mask = (torch.stack([getattr(sample, name) for sample in samples]) for name in ('input_ids', 'word_mask'))
@@ -30,8 +30,8 @@ def test_features_are_the_loop_over_stages(tiny_config, tiny_batch):
     image, words = model.backbone.patch_embed(inputs), model.text_encoder.embeddings(ids)
     for stage, expected in enumerate(features.maps):
         image = model.backbone.stages[stage](image)
-        words = model.text_encoder.stage(stage, words, mask)
-        feature, image, words = model.neck.bridges[stage](image, words, mask)
+        words = model.text_encoder.forward_stage(stage, words, mask)
+        feature, image, words = model.neck.stages[stage](image, words, mask)
         torch.testing.assert_close(feature, expected)
         assert feature.shape == (2, 32 * 2**stage, 16 // 2**stage, 16 // 2**stage)
         if stage < 3:
@@ -40,11 +40,11 @@ def test_features_are_the_loop_over_stages(tiny_config, tiny_batch):
     torch.testing.assert_close(features.words, words)
 
 
-@pytest.mark.parametrize('mode', ['joint', 'separate', None])
+@pytest.mark.parametrize('mode', [False, True, None])
 def test_losses(mode, tiny_config, tiny_batch):
     if mode is None:
         del tiny_config['auxiliary_head']
-    model = build(tiny_config, **({'forward_mode': mode} if mode else {}))
+    model = build(tiny_config, **({'extra_masked_pass': mode} if mode is not None else {}))
     losses = model.loss(*tiny_batch())
     names = {'decode.loss_bce', 'decode.loss_dice'}
     assert losses.keys() == (names | {'loss_grounding', 'acc_grounding', 'loss_align'} if mode else names)
@@ -56,8 +56,8 @@ def test_losses(mode, tiny_config, tiny_batch):
 def test_pads_change_no_mask(tiny_config, tiny_batch):
     model = build(tiny_config).eval()
     with torch.no_grad():
-        for bridge in model.neck.bridges:  # open the text gates, which start shut
-            bridge.text_gate.outer.weight.normal_()
+        for fusion in model.neck.stages:  # open the text gates, which start shut
+            fusion.text_gate.outer.weight.normal_()
         inputs, samples = tiny_batch(length=8)
         before = model.encode_decode(inputs, samples)
         for sample in samples:
@@ -98,7 +98,7 @@ def test_expression_matters(tiny_config, tiny_batch):
 
 
 def test_prediction_masks_no_words(tiny_config, tiny_batch, monkeypatch):
-    model = build(tiny_config, mask_ratio=1.0).eval()
+    model = build(tiny_config, mask_prob=1.0).eval()
     monkeypatch.setattr(model.auxiliary_head[0], 'mask_words', None)
     model.predict(*tiny_batch())
 
@@ -116,7 +116,7 @@ def test_without_words(call, missing, tiny_config, tiny_batch):
         getattr(model, call)(inputs, samples)
 
 
-def test_towers_of_different_length(tiny_config):
+def test_encoders_of_different_length(tiny_config):
     tiny_config['text_encoder']['stage_ends'] = (1, 2, 4)
     with pytest.raises(ValueError, match='backbone has 4 stages and text_encoder 3: set as many stage_ends'):
         MODELS.build(tiny_config)
@@ -155,7 +155,7 @@ def test_heads_of_mmseg(labels, tiny_config, tiny_batch):
         type='SegformerHead', in_channels=widths, in_index=[0, 1, 2, 3], channels=16, **common
     )
     tiny_config['auxiliary_head'] = [
-        dict(type='MaskGroundingHead', mask_ratio=0.5, num_layers=1, num_heads=4),
+        dict(type='MaskGroundingHead', mask_prob=0.5, num_layers=1, num_heads=4),
         dict(type='FCNHead', in_channels=128, in_index=2, channels=8, num_convs=1, **common),
     ]
     model = build(tiny_config)
@@ -174,7 +174,7 @@ def test_heads_of_mmseg(labels, tiny_config, tiny_batch):
 
 
 def heard(model, inputs, samples, monkeypatch):
-    """Ids that the text tower is given in a training step, and those that were masked for it."""
+    """Ids that the text encoder is given in a training step, and those that were masked for it."""
     given, masked = [], []
     stem, mask_words = model.text_encoder.stem, model.auxiliary_head[0].mask_words
 
@@ -192,8 +192,8 @@ def heard(model, inputs, samples, monkeypatch):
     return torch.cat(given), masked[0], losses
 
 
-def test_joint_masked_words_go_through_the_towers(tiny_config, tiny_batch, monkeypatch):
-    model = build(tiny_config, mask_ratio=1.0, keep_ratio=0.0)
+def test_joint_masked_words_go_through_the_encoders(tiny_config, tiny_batch, monkeypatch):
+    model = build(tiny_config, mask_prob=1.0, unmasked_prob=0.0)
     inputs, samples = tiny_batch()
     ids = torch.stack([sample.input_ids for sample in samples])
     given, masked, _ = heard(model, inputs, samples, monkeypatch)
@@ -202,7 +202,7 @@ def test_joint_masked_words_go_through_the_towers(tiny_config, tiny_batch, monke
 
 
 def test_separate_pass_leaves_the_segmentation_alone(tiny_config, tiny_batch, monkeypatch):
-    model = build(tiny_config, mask_ratio=1.0, keep_ratio=0.0, forward_mode='separate')
+    model = build(tiny_config, mask_prob=1.0, unmasked_prob=0.0, extra_masked_pass=True)
     inputs, samples = tiny_batch()
     ids = torch.stack([sample.input_ids for sample in samples])
     given, masked, losses = heard(model, inputs, samples, monkeypatch)

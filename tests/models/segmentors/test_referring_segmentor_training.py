@@ -29,8 +29,8 @@ NEVER = [
     r'\.key\.bias',
     r'text_attention\.(value|out)\.bias',  # followed by a norm over tokens, which takes constants away
 ]
-# and where the mask losses are alone: bridge 4's text side and image gate
-UNREAD = [r'neck\.bridges\.3\.(text_attention|text_gate|gate)\.']
+# and where the mask losses are alone: alignment module 4's text side and image gate
+UNREAD = [r'neck\.stages\.3\.(text_attention|text_gate|gate)\.']
 ROUNDING = 1e-10
 
 
@@ -55,13 +55,13 @@ def train(model, batch, steps):
 
 @pytest.mark.parametrize(
     ('auxiliary', 'mode'),
-    [(True, 'joint'), (True, 'separate'), (False, None)],
+    [(True, False), (True, True), (False, None)],
     ids=['joint', 'separate', 'masks alone'],
 )
 def test_which_parameters_learn(auxiliary, mode, tiny_config, tiny_batch, monkeypatch):
     if not auxiliary:
         del tiny_config['auxiliary_head']
-    model = build(tiny_config, **({'forward_mode': mode} if mode else {}))
+    model = build(tiny_config, **({'extra_masked_pass': mode} if mode is not None else {}))
     # in double precision, where rounding is far from any gradient
     monkeypatch.setattr(mask_grounding_head, 'mask_centre', lambda masks: mask_centre(masks).double())
     inputs, samples = tiny_batch(batch=4)
@@ -78,16 +78,16 @@ def test_which_parameters_learn(auxiliary, mode, tiny_config, tiny_batch, monkey
 def test_text_gates_open(tiny_config, tiny_batch):
     """They start shut, at zero; unlike those of the release they have a gradient."""
     model = build(tiny_config)
-    assert all(not bridge.text_gate.outer.weight.any() for bridge in model.neck.bridges)
+    assert all(not fusion.text_gate.outer.weight.any() for fusion in model.neck.stages)
     train(model, tiny_batch(), steps=3)
-    assert all(bridge.text_gate.outer.weight.norm() > 1e-2 for bridge in model.neck.bridges)
+    assert all(fusion.text_gate.outer.weight.norm() > 1e-2 for fusion in model.neck.stages)
 
 
 def test_text_gates_of_the_release_stay_shut(tiny_config, tiny_batch):
-    tiny_config['neck']['compat'] = True
+    tiny_config['neck']['official_compat'] = True
     model = build(tiny_config)
     train(model, tiny_batch(), steps=3)
-    assert all(not bridge.text_gate.outer.weight.any() for bridge in model.neck.bridges)
+    assert all(not fusion.text_gate.outer.weight.any() for fusion in model.neck.stages)
 
 
 def test_it_learns(tiny_config, tiny_batch):

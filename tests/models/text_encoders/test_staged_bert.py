@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel
 
 from mmmagnet.models.text_encoders import StagedBert
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.errors import CheckpointError
 
 SIZES = dict(
     vocab_size=20,
@@ -28,7 +28,7 @@ def staged(encoder, ids=IDS, mask=MASK):
     words = encoder.stem(ids, mask)
     outputs = []
     for stage in range(encoder.num_stages):
-        words = encoder.stage(stage, words, mask)
+        words = encoder.forward_stage(stage, words, mask)
         outputs.append(words)
     return outputs
 

@@ -6,7 +6,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from mmmagnet.models.aux_heads import MaskGroundingHead
 from mmmagnet.models.text_encoders import StagedClipText
-from mmmagnet.utils.checkpoint import CheckpointError
+from mmmagnet.utils.errors import CheckpointError
 
 SIZES = dict(
     vocab_size=20,
@@ -26,16 +26,16 @@ def staged(encoder, ids=IDS, mask=MASK):
     words = encoder.stem(ids, mask)
     outputs = []
     for stage in range(encoder.num_stages):
-        words = encoder.stage(stage, words, mask)
+        words = encoder.forward_stage(stage, words, mask)
         outputs.append(words)
     return outputs
 
 
-@pytest.fixture(params=['text tower', 'whole CLIP'])
+@pytest.fixture(params=['text encoder', 'whole CLIP'])
 def folder(request, tmp_path):
-    """A saved CLIP, or its text tower alone, and the text model."""
+    """A saved CLIP, or its text encoder alone, and the text model."""
     torch.manual_seed(5)
-    if request.param == 'text tower':
+    if request.param == 'text encoder':
         model = CLIPTextModel(CLIPTextConfig(**SIZES))
         model.save_pretrained(tmp_path)
         return str(tmp_path), model.eval()
@@ -81,7 +81,7 @@ def test_mask_of_its_own():
     assert (encoder.mask_token_id, encoder.vocab_size, encoder.max_tokens, encoder.out_channels) == (20, 20, 8, 12)
     assert encoder.embeddings.token_embedding.weight.shape == (21, 12)
     head = MaskGroundingHead(
-        12, 8, encoder.vocab_size, encoder.mask_token_id, mask_ratio=1.0, keep_ratio=0.0, num_heads=2
+        12, 8, encoder.vocab_size, encoder.mask_token_id, mask_prob=1.0, unmasked_prob=0.0, num_heads=2
     )
     masked = head.mask_words(IDS, MASK)
     assert masked.input_ids.tolist() == [[18, 20, 20, 20, 19], [18, 20, 19, 19, 19]]

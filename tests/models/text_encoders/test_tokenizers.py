@@ -41,7 +41,7 @@ def test_what_is_masked(kind, expression, real, tmp_path):
         assert input_ids[0, length - 1] == ids['last']
     else:
         assert length == real
-    head = MaskGroundingHead(8, 8, 15, ids['mask'], mask_ratio=1.0, keep_ratio=0.0)
+    head = MaskGroundingHead(8, 8, 15, ids['mask'], mask_prob=1.0, unmasked_prob=0.0)
     masked = head.mask_words(input_ids, word_mask)
     expected = input_ids.clone()
     expected[0, 1 : length - 1] = ids['mask']

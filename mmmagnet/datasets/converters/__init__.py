@@ -1,0 +1,1 @@
+"""Sources of referring sets -> our folder: one file for each source."""

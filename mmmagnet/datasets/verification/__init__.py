@@ -1,0 +1,1 @@
+"""Whether a converted set is what was published."""

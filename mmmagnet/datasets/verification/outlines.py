@@ -1,0 +1,119 @@
+"""Outlines of objects, looked over without drawing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ..transforms.load_mask import uncompress
+
+_FAR = 2**16  # no image is so large; drawing what lies beyond costs memory by the length of the outline
+_LONG = 1_000_000
+
+
+@dataclass
+class OutlineCheck:
+    """What is wrong with outlines, by their position in the list.
+
+    Attributes:
+        damaged: What is wrong with those that are neither polygons nor RLE of the size of their image.
+        empty: Those that have no pixels.
+        outside: Those with a polygon that leaves the image by more than a pixel.
+    """
+
+    damaged: dict[int, str] = field(default_factory=dict)
+    empty: list[int] = field(default_factory=list)
+    outside: list[int] = field(default_factory=list)
+
+
+def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> OutlineCheck:
+    """Look over COCO segmentations, whatever stands there.
+
+    Only shapes too thin or too far out to tell are drawn, to see whether they have pixels.
+
+    Args:
+        segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE.
+        sizes: Width and height of the image of each.
+    """
+    check = OutlineCheck()
+    solid: set[int] = set()
+    polygons: list[np.ndarray] = []
+    owners: list[int] = []
+    for position, (segmentation, (width, height)) in enumerate(zip(segmentations, sizes, strict=True)):
+        try:
+            if isinstance(segmentation, list):
+                shapes = [points for points in map(_points, segmentation) if len(points) >= 3]
+                polygons += shapes
+                owners += [position] * len(shapes)
+            elif any(_runs(segmentation, height, width)[1::2]):
+                solid.add(position)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            check.damaged[position] = f'{type(error).__name__}: {error}'
+    if polygons:
+        within, full, lengths = _measure(polygons, np.array([sizes[position] for position in owners], float))
+        for number in np.flatnonzero(lengths > _LONG):
+            check.damaged[owners[number]] = f'an outline of {lengths[number]:.0f} pixels'
+        solid.update(owners[number] for number in np.flatnonzero(full))
+        check.outside = sorted({owners[number] for number in np.flatnonzero(~within)} - check.damaged.keys())
+        thin: dict[int, list[np.ndarray]] = {}
+        for position, polygon in zip(owners, polygons, strict=True):
+            if position not in solid and position not in check.damaged:
+                thin.setdefault(position, []).append(polygon)
+        for position, shapes in thin.items():
+            width, height = sizes[position]
+            drawn = coco_mask.frPyObjects([shape.ravel().tolist() for shape in shapes], height, width)
+            if coco_mask.area(drawn).any():
+                solid.add(position)
+    check.empty = sorted(set(range(len(sizes))) - solid - check.damaged.keys())
+    return check
+
+
+def _points(polygon: Any) -> np.ndarray:
+    """The corners of a polygon, (n, 2) float64."""
+    if type(polygon) is not list or len(polygon) % 2 or not {int, float}.issuperset(map(type, polygon)):
+        raise ValueError('a polygon is not pairs of numbers')
+    points = np.array(polygon, float).reshape(-1, 2)
+    if not (np.abs(points) <= _FAR).all():
+        raise ValueError(f'a polygon has coordinates beyond {_FAR}, or none')
+    return points
+
+
+def _measure(polygons: list[np.ndarray], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which polygons lie within their image, up to a pixel, which surely have pixels there, and their perimeters.
+
+    The area of a shape is at most its perimeter times the radius of the largest disc in it: where it is more than the
+    perimeter, a disc of one pixel's radius fits in, with a pixel in it.
+
+    Args:
+        polygons: K of them, (n, 2) each, n at least 1.
+        sizes: (K, 2), width and height.
+
+    Returns:
+        Three arrays (K,).
+    """
+    numbers = np.array([len(polygon) for polygon in polygons])
+    starts = np.cumsum(numbers) - numbers
+    points = np.concatenate(polygons)
+    following = np.arange(1, len(points) + 1)
+    following[starts + numbers - 1] = starts  # each polygon is closed
+    ahead = points[following]
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    areas = np.abs(np.add.reduceat(points[:, 0] * ahead[:, 1] - points[:, 1] * ahead[:, 0], starts)) / 2
+    perimeters = np.add.reduceat(np.hypot(*(ahead - points).T), starts)
+    within = np.all((low >= -1) & (high <= sizes + 1), axis=1)
+    inside = np.all((low >= 0) & (high <= sizes), axis=1)
+    return within, inside & (areas > perimeters), perimeters
+
+
+def _runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
+    """The runs of an RLE, whole and of this size."""
+    size, counts = rle['size'], rle['counts']
+    if size != [height, width]:
+        raise ValueError(f'an RLE of size {size!r:.40}, not {[height, width]}')
+    runs = counts if isinstance(counts, list) else uncompress(counts)
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
+        raise ValueError(f'the runs of an RLE do not cover {height} * {width} pixels')
+    return runs

@@ -1,0 +1,169 @@
+"""The network computes what the released ones compute, for given weights and inputs.
+
+`tests/data/official_parity` holds the cases as data. Its `fill.py` is the definition of weights and inputs, and the
+reference for ours.
+"""
+
+import importlib.util
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmmagnet.model_converters import Difference, compare, load_cases
+from mmmagnet.model_converters.parity import make_entries, make_inputs
+from mmmagnet.utils.errors import CheckpointError
+
+DATA = Path(__file__).parents[2] / 'data' / 'official_parity'
+ARRAYS = {'magnet': 9, 'lavt': 6}
+
+
+@pytest.fixture(scope='module')
+def definition():
+    spec = importlib.util.spec_from_file_location('official_parity_fill', DATA / 'fill.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('name', ['square', 'wide', 'lavt_square', 'lavt_wide'])
+def test_parity(name, published):
+    (case,) = load_cases(DATA, [name])
+    differences = compare(case, published(case.kind))
+    assert len(differences) == ARRAYS[case.kind]
+    for difference in differences:
+        assert difference.passed, difference
+
+
+@pytest.mark.parametrize('name', ['square', 'lavt_wide'])
+def test_weights_and_inputs_are_the_definitions(name, definition):
+    (case,) = load_cases(DATA, [name])
+    entries = make_entries(case.manifest)
+    reference = definition.official_state_dict(case.manifest)
+    assert entries.keys() == reference.keys()
+    for entry, value in reference.items():
+        np.testing.assert_array_equal(entries[entry].numpy(), value, err_msg=entry)
+    for ours, value in zip(make_inputs(case.settings), definition.inputs(case.settings), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), value)
+
+
+def test_the_default_is_another_network(published):
+    """Without official_compat the text side is corrected, so words and masks differ from the release's."""
+    (case,) = load_cases(DATA, ['wide'])
+    config = published('magnet')
+    config['neck'] = {**config['neck'], 'official_compat': False}
+    failed = {difference.array for difference in compare(case, config) if not difference.passed}
+    assert 'fused_s1' not in failed  # read before any word is updated
+    assert {'text_features', 'fused_s2', 'pred_masks'} <= failed
+
+
+@pytest.mark.parametrize(
+    ('error', 'scale', 'passed'),
+    [(1e-4, 1.0, True), (2e-4, 1.0, False), (0.0, 0.0, True), (math.inf, 1.0, False), (math.nan, 1.0, False)],
+)
+def test_difference(error, scale, passed):
+    assert Difference('x', error, scale, 1e-4).passed == passed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the cases with one left."""
+    shutil.copytree(DATA, tmp_path / 'cases')
+    listed = json.loads((DATA / 'cases.json').read_text())
+    (tmp_path / 'cases' / 'cases.json').write_text(json.dumps({'lavt_wide': listed['lavt_wide']}))
+    return tmp_path / 'cases'
+
+
+def rewrite(path, **changes):
+    content = json.loads(path.read_text())
+    for field, value in changes.items():
+        if value is None:
+            del content[field]
+        else:
+            content[field] = value
+    path.write_text(json.dumps(content))
+
+
+def rewrite_case(folder, **changes):
+    content = json.loads((folder / 'cases.json').read_text())
+    content['lavt_wide'].update(changes)
+    (folder / 'cases.json').write_text(json.dumps(content))
+
+
+def test_folder_of_other_sizes_and_arrays(folder, published):
+    """Array names and sizes come from the folder; an array of another shape fails instead of being cut to fit."""
+    with np.load(folder / 'expected_lavt_wide.npz') as stored:
+        logits = stored['logits']
+    np.savez(folder / 'expected_lavt_wide.npz', logits=logits[:, :, :-1])
+    (difference,) = compare(load_cases(folder)[0], published('lavt'))
+    assert (difference.array, difference.error) == ('logits', math.inf)
+    np.savez(folder / 'expected_lavt_wide.npz', masks=logits)
+    with pytest.raises(CheckpointError, match=r"expects \['masks'\], known are fused_s1"):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+@pytest.mark.parametrize(
+    ('damage', 'error', 'message'),
+    [
+        (lambda at: (at / 'cases.json').unlink(), FileNotFoundError, r'cases\.json: no such file'),
+        (lambda at: (at / 'cases.json').write_text('{'), CheckpointError, r'cases\.json: not a JSON file'),
+        (lambda at: (at / 'cases.json').write_text('[1]'), CheckpointError, r'expected a JSON object'),
+        (lambda at: (at / 'cases.json').write_text('{}'), CheckpointError, r'cases\.json: lists no case'),
+        (lambda at: (at / 'manifest_lavt_small.json').unlink(), FileNotFoundError, 'manifest_lavt_small'),
+        (lambda at: (at / 'expected_lavt_wide.npz').write_bytes(b'PK\3\4x'), CheckpointError, 'not a whole .npz'),
+        (lambda at: (at / 'expected_lavt_wide.npz').unlink(), FileNotFoundError, 'expected_lavt_wide'),
+        (
+            lambda at: np.savez(at / 'expected_lavt_wide.npz', logits=['a']),
+            CheckpointError,
+            'logits holds 1 numbers of <U1',
+        ),
+        (lambda at: rewrite_case(at, height='80'), CheckpointError, "'lavt_wide': height is '80', expected a whole"),
+        (
+            lambda at: rewrite_case(at, valid_tokens=[3, 4]),
+            CheckpointError,
+            r'valid_tokens is \[3, 4\], expected a number',
+        ),
+        (lambda at: rewrite_case(at, manifest=None), CheckpointError, 'manifest is None, expected the name of a file'),
+        (
+            lambda at: rewrite(at / 'manifest_lavt_small.json', **{'backbone.norm0.bias': 'x'}),
+            CheckpointError,
+            r"manifest_lavt_small\.json: backbone\.norm0\.bias is 'x', expected a shape",
+        ),
+    ],
+)
+def test_damaged_folder(folder, damage, error, message):
+    damage(folder)
+    with pytest.raises(error, match=message):
+        load_cases(folder)
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'message'),
+    [
+        ({'depth': 3}, 'depth is not among our sizes, which are embed_dims'),
+        ({'num_classes': 3}, 'num_classes is 3, lavt has 2'),
+        ({'depths': [2, 2]}, r'depths is \[2, 2\], expected four whole numbers over 0'),
+        ({'window_size': '7'}, "window_size is '7', expected a whole number over 0"),
+        ({'num_heads': [3, 2, 4, 8]}, 'no network can be built at its sizes'),
+        ({'bert': {'hidden_size': 32, 'num_attention_heads': 5}}, 'no network can be built at its sizes'),
+    ],
+)
+def test_sizes_that_our_networks_do_not_have(folder, sizes, message, published):
+    rewrite(folder / 'arch_lavt_small.json', **sizes)
+    with pytest.raises(CheckpointError, match=message):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+@pytest.mark.parametrize(('field', 'value', 'most'), [('vocab_size', 5000, 200), ('tokens', 600, 512)])
+def test_more_words_than_the_network_has(folder, field, value, most, published):
+    rewrite_case(folder, **{field: value})
+    with pytest.raises(CheckpointError, match=f'{field} is {value}, the network takes {most}'):
+        compare(load_cases(folder)[0], published('lavt'))
+
+
+def test_case_by_name():
+    with pytest.raises(CheckpointError, match="has no case 'oblong', only square, wide, lavt_square, lavt_wide"):
+        load_cases(DATA, ['oblong'])

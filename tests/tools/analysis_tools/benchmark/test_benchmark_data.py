@@ -1,0 +1,70 @@
+"""A set in RefCOCO's proportions, and what is measured on it."""
+
+import json
+import runpy
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mmmagnet.datasets.converters.refer import convert_refer
+from mmmagnet.datasets.verification.verify import verify_prepared
+
+TOOLS = Path(__file__).parents[3] / 'tools' / 'analysis_tools'
+TOKENIZER = 'package://mmmagnet/datasets/synthetic/tokenizer'
+
+
+def run(name, *arguments):
+    return runpy.run_path(str(TOOLS / f'{name}.py'))['main'](list(map(str, arguments)))
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sets') / 'full'
+    assert run('full_size_set', folder, '--refs', 200, '--images') == 0
+    return folder
+
+
+def test_proportions(folder):
+    report = verify_prepared(folder, tokenizer=TOKENIZER)
+    assert not report.of('error')
+    assert {split: counts[0] for split, counts in report.counts.items()} == {
+        'train': 171,
+        'val': 15,
+        'testA': 7,
+        'testB': 7,
+    }
+    assert sum(counts[1] for counts in report.counts.values()) == 568
+    content = json.loads((folder / 'instances.json').read_text())
+    assert (len(content['images']), len(content['annotations'])) == (79, 787)
+    lines = [json.loads(line) for line in (folder / 'refs.jsonl').read_text().splitlines()]
+    assert set(Counter(len(ref['sentences']) for ref in lines)) == {2, 3}
+
+
+def test_refer_layout(folder, tmp_path):
+    assert run('full_size_set', tmp_path / 'refer', '--refs', 200, '--refer-layout') == 0
+    convert_refer(tmp_path / 'refer', 'refcoco', 'unc', tmp_path / 'again')
+    for name in ('refs.jsonl', 'instances.json'):
+        ours, theirs = ((root / name).read_text().splitlines() for root in (folder, tmp_path / 'again'))
+        assert list(map(json.loads, ours)) == list(map(json.loads, theirs))
+
+
+def test_an_existing_folder_is_left(folder, capsys):
+    assert run('full_size_set', folder, '--refs', 20) == 2
+    assert '--out' in capsys.readouterr().err
+
+
+def test_benchmark(folder, capsys):
+    arguments = ['--config', TOOLS.parents[1] / 'configs' / 'magnet_swin_b.py', '--items', 2, '--tokenizer', TOKENIZER]
+    assert run('benchmark_data', folder, *arguments) == 0
+    printed = capsys.readouterr().out
+    for text in (
+        'index of 171 training items',
+        'verification of 568',
+        'worker 1 alone',
+        'a second of one core',
+        'Resize',
+    ):
+        assert text in printed
+    (share,) = [sum(float(line.split()[-1][:-1]) for line in printed.splitlines() if line.endswith('%'))]
+    assert 95 < share < 105

@@ -1,0 +1,148 @@
+"""Measure what a prepared folder costs: reading it, looking it over, memory of the workers, items of the training.
+
+Example:
+    python tools/analysis_tools/benchmark/full_size_set.py data/full_size
+    python tools/analysis_tools/benchmark/benchmark_data.py data/full_size --photos data/template_template
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Measure index, verification, memory and throughput of a set.')
+    parser.add_argument('folder', type=Path, metavar='DIR', help='prepared folder')
+    parser.add_argument('--config', default='configs/magnet_swin_b.py', help='whose training pipeline is measured')
+    parser.add_argument('--photos', type=Path, help='prepared folder with image files for the pipeline (default: DIR)')
+    parser.add_argument('--tokenizer', help="instead of the config's")
+    parser.add_argument('--items', type=int, default=300, metavar='N', help='items of the pipeline (default: 300)')
+    parser.add_argument('--workers', type=int, default=2, metavar='N', help='forked workers (default: 2)')
+    args = parser.parse_args(argv)
+    if args.items < 1 or args.workers < 1:
+        parser.error('--items and --workers are numbers from 1')
+    return args
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Measure and print; returns the exit status."""
+    import cv2
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from mmmagnet.datasets import RefCOCODataset
+    from mmmagnet.datasets.verification.verify import verify_prepared
+    from mmmagnet.registry import DATASETS
+    from mmmagnet.utils.config import leaf_datasets, load_config
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    config = load_config(args.config, data_root=args.photos or args.folder)
+    init_default_scope(config.get('default_scope', 'mmseg'))
+    settings = next(leaf_datasets(config.train_dataloader.dataset))
+    for step in settings['pipeline']:
+        if args.tokenizer and step['type'] == 'TokenizeExpression':
+            step['tokenizer'] = args.tokenizer
+
+    def build() -> Any:
+        return RefCOCODataset(data_root=str(args.folder), split='train')
+
+    seconds, dataset = timed(build)
+    print(f'index of {len(dataset)} training items: {seconds:.1f} s, {dataset.data_bytes.nbytes / 2**20:.0f} MiB')
+    seconds, report = timed(lambda: verify_prepared(args.folder, images=(args.folder / 'images').is_dir()))
+    said = sum(sentences for _, sentences, _ in report.counts.values())
+    print(f'verification of {said} sentences: {seconds:.1f} s, {len(report.of("error"))} kinds of errors')
+    for number, (before, after) in enumerate(worker_memory(dataset, args.workers)):
+        print(f'memory of worker {number} alone: {before:.0f} MiB at its start, {after:.0f} MiB after an epoch')
+    del dataset
+    measure_pipeline(DATASETS.build(settings), args.items)
+    return 0
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of processor time, and the result."""
+    start = time.process_time()
+    result = work()
+    return time.process_time() - start, result
+
+
+def worker_memory(dataset: Any, workers: int) -> Iterator[tuple[float, float]]:
+    """MiB that each forked worker shares with nobody, before and after its part of an epoch."""
+    context = multiprocessing.get_context('fork')
+    running = []
+    for number in range(workers):
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_visit, args=(dataset, range(number, len(dataset), workers), sender))
+        process.start()
+        running.append((process, receiver))
+    for process, receiver in running:
+        yield receiver.recv()
+        process.join()
+
+
+def _visit(dataset: Any, items: range, sender: Connection) -> None:
+    before = private_memory()
+    for item in items:
+        dataset[item]
+    sender.send((before, private_memory()))
+
+
+def private_memory() -> float:
+    """MiB of this process that no other shares."""
+    lines = Path('/proc/self/smaps_rollup').read_text().splitlines()[1:]
+    fields = {line.split(':')[0]: int(line.split()[1]) for line in lines}
+    return (fields['Private_Clean'] + fields['Private_Dirty']) / 1024
+
+
+def measure_pipeline(dataset: Any, items: int) -> None:
+    """Print items a second of one core, and where the time goes."""
+    dataset[0]  # reads the tokenizer
+    with profiled(dataset) as spent:
+        seconds, _ = timed(lambda: [dataset[item % len(dataset)] and None for item in range(items)])
+    print(f'{items / seconds:.1f} items a second of one core, {1000 * seconds / items:.1f} ms each:')
+    spent['around the transforms'] = seconds - sum(spent.values())
+    for name, part in sorted(spent.items(), key=lambda item: -item[1]):
+        print(f'    {name:<26}{1000 * part / items:>7.2f} ms{100 * part / seconds:>6.1f}%')
+
+
+@contextmanager
+def profiled(dataset: Any) -> Iterator[dict[str, float]]:
+    """Count the processor time of each transform."""
+    spent: dict[str, float] = defaultdict(float)
+    transforms = dataset.pipeline.transforms
+
+    def measured(transform: Callable[[dict], dict]) -> Callable[[dict], dict]:
+        def run(results: dict) -> dict:
+            seconds, results = timed(lambda: transform(results))
+            spent[type(transform).__name__] += seconds
+            return results
+
+        return run
+
+    dataset.pipeline.transforms = [measured(transform) for transform in transforms]
+    try:
+        yield spent
+    finally:
+        dataset.pipeline.transforms = transforms
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    from mmmagnet.utils.cli import run_command
+
+    return run_command(lambda: benchmark(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Write a set of RefCOCO's size and proportions, with random outlines and words, to measure on what cannot be shipped.
+
+Example:
+    python tools/analysis_tools/benchmark/full_size_set.py data/full_size --images
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+REFS, SENTENCES, OUTLINES, IMAGES = 50_000, 142_209, 196_771, 19_994  # RefCOCO (unc); others in proportion
+SPLITS = {'train': 42404, 'val': 3811, 'testA': 1975, 'testB': 1810}
+SIZES = ((640, 480), (480, 640), (640, 427), (500, 375))
+WORDS = """
+    left right middle top bottom front back man woman boy girl dog cat horse car bus bike chair table couch bed cup
+    bowl plate pizza sandwich shirt hat jacket red blue green white black yellow brown striped small big tall closest
+    second third the a on in of with wearing holding sitting standing next to behind guy kid player batter catcher
+""".split()  # noqa: SIM905
+TRAIN2014 = Path('images', 'mscoco', 'images', 'train2014')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Write a set of RefCOCO's size, random but for its proportions.")
+    parser.add_argument('out', type=Path, metavar='OUT', help='new folder')
+    parser.add_argument('--refs', type=int, default=REFS, metavar='N', help=f'refs (default: {REFS})')
+    parser.add_argument('--refer-layout', action='store_true', help='OUT/refcoco/refs(unc).p ... as REFER has them')
+    parser.add_argument('--images', action='store_true', help='image files, too: all of one size are one file')
+    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    args = parser.parse_args(argv)
+    if args.refs < 20:
+        parser.error('--refs is a number from 20')
+    if args.seed < 0:
+        parser.error('--seed is a number from 0')
+    return args
+
+
+def make_set(refs: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Refs as REFER has them, and COCO instances. Images are in one split each; each has a ref."""
+    rng = np.random.default_rng(seed)
+    number_of_images, outlines = refs * IMAGES // REFS, refs * OUTLINES // REFS
+    split_of = rng.permutation(np.repeat(list(SPLITS), _shares(number_of_images)))
+    image_of = np.concatenate(
+        [
+            np.resize(np.flatnonzero(split_of == split), number)
+            for split, number in zip(SPLITS, _shares(refs), strict=True)
+        ]
+    )
+    image_of_outline = np.concatenate([image_of, rng.integers(number_of_images, size=outlines - refs)])
+    sizes = [SIZES[number] for number in rng.integers(len(SIZES), size=number_of_images)]
+    images = [
+        {'id': image_id, 'file_name': f'COCO_train2014_{image_id:012d}.jpg', 'width': width, 'height': height}
+        for image_id, (width, height) in enumerate(sizes, start=1)
+    ]
+    annotations = [
+        make_annotation(ann_id, int(image), sizes[image], rng) for ann_id, image in enumerate(image_of_outline, start=1)
+    ]
+    often = np.full(refs, refs * SENTENCES // REFS // refs)
+    often[rng.permutation(refs)[: refs * SENTENCES // REFS - often.sum()]] += 1
+    sentence_ids = iter(range(often.sum()))
+    made = [
+        {
+            'ref_id': number,
+            'ann_id': number + 1,
+            'category_id': annotations[number]['category_id'],
+            'image_id': int(image) + 1,
+            'file_name': f'COCO_train2014_{image + 1:012d}_{number}.jpg',
+            'split': str(split_of[image]),
+            'sentences': list(make_sentences(sentence_ids, times, rng)),
+        }
+        for number, (image, times) in enumerate(zip(image_of, often, strict=True))
+    ]
+    for ref in made:
+        ref['sent_ids'] = [sentence['sent_id'] for sentence in ref['sentences']]
+    categories = [{'id': number, 'name': f'thing {number}'} for number in range(1, 81)]
+    return made, {'images': images, 'annotations': annotations, 'categories': categories}
+
+
+def _shares(total: int) -> list[int]:
+    """`total` over the splits as RefCOCO's refs are; the first gets what rounding leaves."""
+    others = [max(1, total * number // sum(SPLITS.values())) for number in list(SPLITS.values())[1:]]
+    return [total - sum(others), *others]
+
+
+def make_annotation(ann_id: int, image: int, size: tuple[int, int], rng: np.random.Generator) -> dict[str, Any]:
+    """A star-shaped outline of 8 to 60 corners, as COCO has them on average, inside the image."""
+    corners = int(rng.integers(8, 60))
+    angles = np.sort(rng.random(corners)) * 2 * np.pi
+    radii = rng.uniform(10, 120) * rng.uniform(0.6, 1, corners)
+    centre = rng.uniform(0.05, 0.95, 2) * size
+    points = centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    points = np.clip(points, 0, size).round(2)
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return {
+        'id': ann_id,
+        'image_id': image + 1,
+        'category_id': int(rng.integers(1, 81)),
+        'bbox': [left, top, round(right - left, 2), round(bottom - top, 2)],
+        'area': round((right - left) * (bottom - top), 2),
+        'iscrowd': 0,
+        'segmentation': [points.ravel().tolist()],
+    }
+
+
+def make_sentences(sentence_ids: Iterator[int], times: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """Sentences of one to six words, 3.5 on average as in RefCOCO."""
+    for _ in range(times):
+        tokens = [WORDS[number] for number in rng.integers(len(WORDS), size=rng.integers(1, 7))]
+        said = ' '.join(tokens)
+        yield {'raw': said, 'sent': said, 'sent_id': next(sentence_ids), 'tokens': tokens}
+
+
+def make_photograph(size: tuple[int, int], rng: np.random.Generator) -> bytes:
+    """A JPEG file of noise at every scale."""
+    image = np.zeros((size[1], size[0], 3))
+    for octave in range(1, 9):
+        noise = rng.integers(0, 256, (2**octave, 2**octave, 3), np.uint8)
+        image += np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC), float) / 1.3**octave
+    file = io.BytesIO()
+    Image.fromarray((image / 3).astype(np.uint8)).save(file, 'JPEG', quality=92)
+    return file.getvalue()
+
+
+def write_images(folder: Path, images: list[dict[str, Any]]) -> None:
+    """One file of each size, under the names of all images of it."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    first: dict[tuple[int, int], Path] = {}
+    for image in images:
+        path, size = folder / image['file_name'], (image['width'], image['height'])
+        if size in first:
+            os.link(first[size], path)
+        else:
+            path.write_bytes(make_photograph(size, rng))
+            first[size] = path
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write the set; returns the exit status."""
+    from mmmagnet.datasets.converters.common import prepared_folder
+
+    refs, instances = make_set(args.refs, args.seed)
+    with prepared_folder(args.out) as folder:
+        place = folder / 'refcoco' if args.refer_layout else folder
+        place.mkdir(exist_ok=True)
+        (place / 'instances.json').write_text(json.dumps(instances))
+        if args.refer_layout:
+            (place / 'refs(unc).p').write_bytes(pickle.dumps(refs, 2))
+        else:
+            with (place / 'refs.jsonl').open('w') as file:
+                file.writelines(json.dumps(prepared_ref(ref)) + '\n' for ref in refs)
+        if args.images:
+            write_images(folder / (TRAIN2014 if args.refer_layout else 'images'), instances['images'])
+    said = sum(len(ref['sentences']) for ref in refs)
+    print(
+        f'{len(refs)} refs, {said} sentences, {len(instances["annotations"])} outlines on {len(instances["images"])} '
+        f'images in {args.out}'
+    )
+    return 0
+
+
+def prepared_ref(ref: dict[str, Any]) -> dict[str, Any]:
+    """A line of ``refs.jsonl``."""
+    said = [{'sent_id': sentence['sent_id'], 'raw': sentence['raw']} for sentence in ref['sentences']]
+    kept = {key: ref[key] for key in ('ref_id', 'image_id', 'category_id', 'split')}
+    return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': said}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    from mmmagnet.utils.cli import run_command
+
+    return run_command(lambda: write(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

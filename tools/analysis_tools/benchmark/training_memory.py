@@ -1,0 +1,124 @@
+"""How much memory a training step will take, worked out without running it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from activation_memory import activation_bytes
+from measurements import PRECISIONS, TrainingStep, make_batch
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._pytree import tree_map
+
+from mmmagnet.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """What a training step keeps in memory, 2**20 bytes.
+
+    Attributes:
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        batch: Images, each with one expression.
+        size: H and W of the input, pixels.
+        tokens: L.
+        state_mb: Weights, gradients and the optimizer's state, whatever the batch.
+        activation_mb: What both passes need at their peak on top of it (`activation_bytes`).
+    """
+
+    precision: str
+    batch: int
+    size: tuple[int, int]
+    tokens: int
+    state_mb: float
+    activation_mb: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {'mode': 'memory', **asdict(self), 'size': list(self.size)}
+
+
+def training_memory(
+    model: Any,
+    make_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    batch: int,
+    size: tuple[int, int],
+    tokens: int,
+    precision: str = 'fp32',
+) -> TrainingMemory:
+    """Count the memory of a training step whose operations only pass on shapes.
+
+    So a step may be counted that has no room on this machine. The operations are the CPU's.
+
+    Args:
+        model: A segmentor on the CPU; unusable afterwards, as its weights keep nothing but their shapes.
+        make_optimizer: Of the model.
+        batch: B.
+        size: H and W.
+        tokens: L, all of them real words.
+        precision: Autocast to this type; ``fp32`` is none.
+
+    Raises:
+        ConfigError: If the shape of a result depends on values, as in mmseg's `CrossEntropyLoss`.
+    """
+    dtype = PRECISIONS[precision]
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    inputs, samples = make_batch(model, batch, size, tokens, 'cpu')
+    _draw_words_beforehand(model, samples, mode)
+    samples = [_shapes_of_sample(sample, mode) for sample in samples]
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = nn.Parameter(mode.from_tensor(weight.data), weight.requires_grad)
+        for name, values in module._buffers.items():
+            if values is not None:
+                module._buffers[name] = mode.from_tensor(values)
+    try:
+        with mode:
+            optimizer = make_optimizer(model)
+            step = TrainingStep(model, optimizer, mode.from_tensor(inputs), samples)
+            with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+                activations = activation_bytes(model, step.forward_backward, 'cpu')
+            optimizer.step()
+    except DynamicOutputShapeException as error:
+        raise ConfigError(
+            f'{type(model).__name__}: the shape of what {error.func} makes depends on values, so its memory cannot be '
+            'computed; measure it with --mode train'
+        ) from error
+    finally:
+        _forget_cached_tensors()
+    weights = list(model.parameters())
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    averages = [value for kept in optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)]
+    state = sum(tensor.untyped_storage().nbytes() for tensor in (*weights, *gradients, *averages))
+    return TrainingMemory(precision, batch, size, tokens, state / 2**20, activations / 2**20)
+
+
+def _draw_words_beforehand(model: Any, samples: list[SegDataSample], mode: FakeTensorMode) -> None:
+    """Heads mask words that are chosen now: how many there are depends on values."""
+    for head in getattr(model, 'auxiliary_head', None) or ():
+        if hasattr(head, 'mask_words'):
+            ids, real = (torch.stack([sample.get(name) for sample in samples]) for name in ('input_ids', 'word_mask'))
+            drawn = tree_map(mode.from_tensor, head.mask_words(ids, real))
+            head.mask_words = lambda *_, drawn=drawn: drawn
+
+
+def _shapes_of_sample(sample: SegDataSample, mode: FakeTensorMode) -> SegDataSample:
+    shapes = sample.clone()
+    shapes.set_data({name: mode.from_tensor(sample.get(name)) for name in ('input_ids', 'word_mask')})
+    shapes.gt_sem_seg.data = mode.from_tensor(sample.gt_sem_seg.data)
+    return shapes
+
+
+def _forget_cached_tensors() -> None:
+    """Tensors that layers keep for a shape, which have no values now."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith('mmmagnet.models'):
+            for value in list(vars(module).values()):
+                if hasattr(value, 'cache_clear'):
+                    value.cache_clear()
