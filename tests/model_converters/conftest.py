@@ -6,7 +6,7 @@ import pytest
 
 from mmmagnet.utils.config import load_config
 
-CONFIGS = Path(__file__).parents[3] / 'configs'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 PUBLISHED = {'magnet': 'magnet_swin_b_official.py', 'lavt': 'lavt_swin_b.py'}
 
 

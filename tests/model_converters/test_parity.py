@@ -17,7 +17,7 @@ from mmmagnet.model_converters import Difference, compare, load_cases
 from mmmagnet.model_converters.parity import make_entries, make_inputs
 from mmmagnet.utils.errors import CheckpointError
 
-DATA = Path(__file__).parents[2] / 'data' / 'official_parity'
+DATA = Path(__file__).parents[1] / 'data' / 'official_parity'
 ARRAYS = {'magnet': 9, 'lavt': 6}
 
 

@@ -20,7 +20,7 @@ from mmmagnet.model_converters import (
 from mmmagnet.registry import MODELS
 from mmmagnet.utils.errors import CheckpointError
 
-DATA = Path(__file__).parents[2] / 'data' / 'official_parity'
+DATA = Path(__file__).parents[1] / 'data' / 'official_parity'
 MANIFESTS = {'magnet': 'manifest_small.json', 'lavt': 'manifest_lavt_small.json'}
 SIZES = {'magnet': 'arch_small.json', 'lavt': 'arch_lavt_small.json'}
 KINDS = ['magnet', 'lavt']

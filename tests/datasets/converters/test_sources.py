@@ -20,7 +20,7 @@ from mmmagnet.datasets.transforms import LoadReferringMask
 from mmmagnet.utils.errors import DataError
 
 POLYGON = [[1, 1, 5, 1, 5, 5, 1, 5]]
-SCHEMAS = Path(__file__).parents[2] / 'mmmagnet' / 'datasets' / 'schemas'
+SCHEMAS = Path(__file__).parents[3] / 'mmmagnet' / 'datasets' / 'schemas'
 
 
 def refs():

@@ -19,7 +19,7 @@ from report import Result, rows, table
 
 from mmmagnet.utils.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 GRID = """
 splits = ['val', 'testB']
 reference = 'a'

@@ -10,7 +10,7 @@ import pytest
 from mmmagnet.datasets.converters.refer import convert_refer
 from mmmagnet.datasets.verification.verify import verify_prepared
 
-TOOLS = Path(__file__).parents[3] / 'tools' / 'analysis_tools'
+TOOLS = Path(__file__).parents[4] / 'tools' / 'analysis_tools' / 'benchmark'
 TOKENIZER = 'package://mmmagnet/datasets/synthetic/tokenizer'
 
 
@@ -55,7 +55,7 @@ def test_an_existing_folder_is_left(folder, capsys):
 
 
 def test_benchmark(folder, capsys):
-    arguments = ['--config', TOOLS.parents[1] / 'configs' / 'magnet_swin_b.py', '--items', 2, '--tokenizer', TOKENIZER]
+    arguments = ['--config', TOOLS.parents[2] / 'configs' / 'magnet_swin_b.py', '--items', 2, '--tokenizer', TOKENIZER]
     assert run('benchmark_data', folder, *arguments) == 0
     printed = capsys.readouterr().out
     for text in (

@@ -8,7 +8,7 @@ import measurements as module
 import pytest
 from mmengine.config import Config
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MEASURED = {
     'seconds',
     'gflops',
