@@ -1,22 +1,21 @@
-"""The released checkpoints of MagNet and LAVT: names, sizes, and proof that our networks compute the same."""
+"""Released checkpoints: one file of naming rules for each method, and proof that our networks compute the same."""
 
-from .architecture import architecture, build, model_config, unlike
-from .checkpoint import Release, convert, read_release, unused_entries
-from .names import released_name
+from .converter import Converter
+from .lavt import LAVT
+from .magnet import MAGNET
 from .parity import Case, Difference, compare, load_cases
+from .release import CONVERTERS, Release, find_converter, read_release
 
 __all__ = [
+    'CONVERTERS',
+    'LAVT',
+    'MAGNET',
     'Case',
+    'Converter',
     'Difference',
     'Release',
-    'architecture',
-    'build',
     'compare',
-    'convert',
+    'find_converter',
     'load_cases',
-    'model_config',
     'read_release',
-    'released_name',
-    'unlike',
-    'unused_entries',
 ]

@@ -1,7 +1,7 @@
-"""Proof by numbers: what a released network computes for given weights and inputs, beside what ours computes.
+"""Proof by numbers: what a released network computes for given weights and inputs, compared with what ours computes.
 
 A folder of cases holds `cases.json`, and for each case a manifest (name -> shape of every released entry), the sizes
-(`arch_*.json`) and what came out of the released network (`expected_*.npz`). Weights and inputs are functions of names,
+(`arch_*.json`) and the outputs of the released network (`expected_*.npz`). Weights and inputs are functions of names,
 shapes and seeds, so they are made here and never stored. No code in such a folder is run.
 """
 
@@ -19,13 +19,12 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from mmmagnet.registry import MODELS
 from mmmagnet.utils.errors import CheckpointError
 
-from .architecture import build, model_config
-from .checkpoint import convert
+from .converter import Converter
+from .release import find_converter
 
-# of the largest number expected; InstanceNorm in LAVT amplifies rounding
-TOLERANCE = {'magnet': 1e-4, 'lavt': 5e-4}
 LARGEST = 1 << 30  # numbers in an entry
 INTEGER_BUFFERS = ('relative_position_index', 'position_ids', 'num_batches_tracked')
 
@@ -35,7 +34,7 @@ class Case(NamedTuple):
 
     Attributes:
         name: Its name in ``cases.json``.
-        kind: ``'magnet'`` or ``'lavt'``.
+        converter: Of its method.
         settings: Its entry there: seed, batch, height, width, tokens, valid_tokens, vocab_size.
         manifest: Released name -> shape.
         sizes: Of ``arch_*.json``.
@@ -43,7 +42,7 @@ class Case(NamedTuple):
     """
 
     name: str
-    kind: str
+    converter: Converter
     settings: dict[str, Any]
     manifest: dict[str, list[int]]
     sizes: dict[str, Any]
@@ -93,8 +92,8 @@ def load_cases(folder: str | Path, names: Sequence[str] | None = None) -> list[C
             if not isinstance(shape, list) or not all(_whole(side, 1) for side in shape) or math.prod(shape) > LARGEST:
                 raise CheckpointError(f'{folder / settings["manifest"]}: {entry} is {shape!r}, expected a shape')
         expected = _read_arrays(folder / settings['expected'])
-        kind = 'magnet' if any(entry.startswith('image_model.') for entry in manifest) else 'lavt'
-        cases.append(Case(name, kind, settings, manifest, _read_json(folder / architecture), expected))
+        converter = find_converter(manifest, folder / settings['manifest'])
+        cases.append(Case(name, converter, settings, manifest, _read_json(folder / architecture), expected))
     return cases
 
 
@@ -129,49 +128,47 @@ def make_inputs(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
     return torch.from_numpy(image), torch.from_numpy(ids * mask), torch.from_numpy(mask.astype(np.int64))
 
 
-def compute(case: Case, published: dict[str, Any]) -> dict[str, Tensor]:
-    """Arrays of a case, by our network with converted weights.
+def build(case: Case, published: dict[str, Any]) -> Any:
+    """Our network at a case's sizes, with its weights, in evaluation mode.
 
     Args:
         case: The case.
-        published: `model` of the config of its kind.
+        published: `model` of the config of its method.
+
+    Raises:
+        CheckpointError: If our network does not have such sizes, or the first entry of the manifest that differs.
     """
-    config = {**model_config(published, case.sizes, case.kind, case.name), 'auxiliary_head': None}
+    source = f'case {case.name!r}'
+    config = {**case.converter.resize(published, case.sizes, source), 'auxiliary_head': None}
     init_default_scope('mmseg')
-    model = build(config, case.name).eval()
-    model.load_state_dict(convert(make_entries(case.manifest), case.kind, model.state_dict(), case.name))
-    table = model.state_dict()['text_encoder.embeddings.word_embeddings.weight']
-    positions = model.state_dict()['text_encoder.embeddings.position_embeddings.weight']
-    for field, most in (('vocab_size', len(table)), ('tokens', len(positions))):
-        if case.settings[field] > most:
-            raise CheckpointError(f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {most}')
-    words = []
-    listener = model.neck.stages[2].register_forward_hook(lambda module, given, result: words.append(result[2]))
-    with torch.no_grad():
-        features = model.extract_feat(*make_inputs(case.settings))
-        decoded = model.decode_head(features.maps)
-    listener.remove()
-    arrays = {f'fused_s{stage}': feature[:, :16] for stage, feature in enumerate(features.maps, start=1)}
-    arrays['text_features'] = words[0][:, :, ::16]
-    if case.kind == 'lavt':
-        return {**arrays, 'logits': decoded.logits}
-    *earlier, final = decoded.predictions
-    return {
-        **arrays,
-        'mask_features': decoded.mask_features[:, ::16],
-        'pred_masks': final.masks,
-        'pred_logits': final.classes,
-        'aux_pred_masks': torch.stack([prediction.masks for prediction in earlier]),
-    }
+    try:
+        model = MODELS.build(config).eval()
+    except (ValueError, TypeError, AssertionError, RuntimeError, LookupError, AttributeError) as error:
+        raise CheckpointError(f'{source}: no network can be built at its sizes: {error}') from error
+    weights, _ = case.converter.convert(make_entries(case.manifest), model.state_dict(), source)
+    model.load_state_dict(weights)
+    return model
 
 
 def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     """Differences of a case, one for each expected array.
 
+    Args:
+        case: The case.
+        published: `model` of the config of its method.
+
     Raises:
-        CheckpointError: If the case expects an array that we do not compute, or none at all.
+        CheckpointError: If the network cannot take the case, or the case expects no array that we compute.
     """
-    arrays = compute(case, published)
+    model = build(case, published)
+    embeddings = model.text_encoder.embeddings
+    for field, table in (('vocab_size', embeddings.word_embeddings), ('tokens', embeddings.position_embeddings)):
+        if case.settings[field] > len(table.weight):
+            raise CheckpointError(
+                f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {len(table.weight)}'
+            )
+    with torch.no_grad():
+        arrays = case.converter.arrays(model, *make_inputs(case.settings))
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
         raise CheckpointError(f'case {case.name!r}: expects {unknown or "nothing"}, known are {", ".join(arrays)}')
@@ -179,7 +176,7 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     for name, expected in case.expected.items():
         ours = arrays[name].numpy()
         error = float(np.abs(ours - expected).max()) if ours.shape == expected.shape else math.inf
-        differences.append(Difference(name, error, float(np.abs(expected).max()), TOLERANCE[case.kind]))
+        differences.append(Difference(name, error, float(np.abs(expected).max()), case.converter.tolerance))
     return differences
 
 

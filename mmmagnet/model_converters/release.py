@@ -1,0 +1,109 @@
+"""Released files: read without running anything in them, and told apart by their entries."""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmmagnet.utils.checkpoint import load_file
+from mmmagnet.utils.errors import CheckpointError
+
+from .converter import Converter
+from .lavt import LAVT
+from .magnet import MAGNET
+
+CONVERTERS = (MAGNET, LAVT)
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class Release(NamedTuple):
+    """What a released file holds.
+
+    Attributes:
+        converter: Of its method.
+        entries: State dict by released names, without ``module.``; a text encoder of its own under ``text_encoder.``.
+        options: The training options in the file, if any.
+    """
+
+    converter: Converter
+    entries: dict[str, Tensor]
+    options: dict[str, Any]
+
+
+def find_converter(names: Iterable[str], source: str | Path) -> Converter:
+    """The converter of the method that released names are of.
+
+    Raises:
+        CheckpointError: If they are of none.
+    """
+    names = list(names)
+    for converter in CONVERTERS:
+        if converter.matches(names):
+            return converter
+    known = ', '.join(f'{converter.kind} ({converter.marker})' for converter in CONVERTERS)
+    raise CheckpointError(
+        f'{source}: begins with {next(iter(names), "nothing")} and has no entry of {known}: '
+        'give a checkpoint as its authors release it'
+    )
+
+
+def read_release(path: str | Path) -> Release:
+    """Read a released checkpoint. Its tensors stay in the file until they are used, so it must not change meanwhile.
+
+    Args:
+        path: A file with ``model`` (or ``state_dict``), and ``bert_model`` where the text encoder is kept apart, as in
+            LAVT's first variant.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read, is damaged, holds objects that could run code, or is of another
+            network.
+    """
+    content = load_file(path, allowed=[argparse.Namespace], mmap=True)
+    if zipfile.is_zipfile(path):  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise CheckpointError(f'{path}: {damaged} in it has a wrong checksum: it is damaged, get it again')
+    if not isinstance(content, dict):
+        raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
+    if {'state_dict', 'meta'} <= content.keys():
+        raise CheckpointError(f'{path}: is a checkpoint of MMEngine, not a released one: use it as it is')
+    wrapper = next((name for name in ('model', 'state_dict') if name in content), None)
+    entries = _tensors(content[wrapper] if wrapper else content, f'{path}: {wrapper or "the file"}')
+    if content.get('bert_model') is not None:
+        if any(name.startswith(('text_encoder.', 'language_model.')) for name in entries):
+            raise CheckpointError(f'{path}: has two text encoders, one in model and one in bert_model')
+        text = _tensors(content['bert_model'], f'{path}: bert_model')
+        entries |= {f'text_encoder.{name}': value for name, value in text.items()}
+    options = content.get('args')
+    if isinstance(options, argparse.Namespace):
+        options = vars(options)
+    return Release(find_converter(entries, path), entries, options if isinstance(options, dict) else {})
+
+
+def _tensors(entries: Any, source: str) -> dict[str, Tensor]:
+    """Plain tensors by name, without ``module.``."""
+    if not isinstance(entries, dict):
+        raise CheckpointError(f'{source} is a {type(entries).__name__}, expected a state dict (name -> tensor)')
+    plain: dict[str, Tensor] = {}
+    for name, value in entries.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise CheckpointError(f'{source}: the entry {name!r} is no tensor')
+        if value.layout != torch.strided or value.device.type != 'cpu' or value.dtype not in FLOATS + INTEGERS:
+            stored = f'{value.layout}, {value.dtype}, on {value.device}'
+            raise CheckpointError(f'{source}: {name} is not a plain tensor of numbers but {stored}')
+        if not value.numel() or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+            raise CheckpointError(f'{source}: {name} of shape {tuple(value.shape)} has no numbers in the file')
+        short = name.removeprefix('module.')
+        if short in plain:
+            raise CheckpointError(f'{source}: {short} is there twice, with and without module.: keep one')
+        plain[short] = value
+    return plain
