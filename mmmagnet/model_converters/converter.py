@@ -146,7 +146,7 @@ def resize_model(
     if 'bert' in sizes:
         ends = text['stage_ends']
         text['config'] = {'model_type': 'bert', **sizes['bert']}
-        text['stage_ends'] = [end * sizes['bert']['num_hidden_layers'] // ends[-1] for end in ends]
+        text['stage_ends'] = [end * sizes['bert'].get('num_hidden_layers', ends[-1]) // ends[-1] for end in ends]
     text['stage_ends'] = sizes.get('text_stage_ends', text['stage_ends'])
     return resized
 

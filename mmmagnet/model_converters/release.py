@@ -71,7 +71,9 @@ def read_release(path: str | Path) -> Release:
     if zipfile.is_zipfile(path):  # torch.load does not look at the checksums
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
-                raise CheckpointError(f'{path}: {damaged} in it has a wrong checksum: it is damaged, get it again')
+                raise CheckpointError(
+                    f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again'
+                )
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
     if {'state_dict', 'meta'} <= content.keys():
@@ -79,7 +81,7 @@ def read_release(path: str | Path) -> Release:
     wrapper = next((name for name in ('model', 'state_dict') if name in content), None)
     entries = _tensors(content[wrapper] if wrapper else content, f'{path}: {wrapper or "the file"}')
     if content.get('bert_model') is not None:
-        if any(name.startswith(('text_encoder.', 'language_model.')) for name in entries):
+        if any(name.startswith(('text_encoder.', 'image_model.')) for name in entries):
             raise CheckpointError(f'{path}: has two text encoders, one in model and one in bert_model')
         text = _tensors(content['bert_model'], f'{path}: bert_model')
         entries |= {f'text_encoder.{name}': value for name, value in text.items()}

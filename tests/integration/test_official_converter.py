@@ -13,9 +13,9 @@ from PIL import Image
 
 from mmmagnet.apis import ReferringInferencer
 from mmmagnet.datasets.transforms.expression import load_tokenizer
-from mmmagnet.model_converters import load_cases
-from mmmagnet.utils.checkpoint import load_file
-from mmmagnet.utils.checkpoint import checkpoint_config
+from mmmagnet.model_converters import CONVERTERS, load_cases
+from mmmagnet.utils.checkpoint import checkpoint_config, load_file
+from mmmagnet.utils.config import load_config
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'tests' / 'data' / 'official_parity'
@@ -34,12 +34,27 @@ def official(*arguments):
     return run('model_converters/official.py', *arguments)
 
 
+@pytest.fixture
+def convert(tmp_path):
+    """Convert ``released.pth`` with the published config at the sizes of the parity cases."""
+
+    def run_converter(kind, out='ours.pth'):
+        converter = next(converter for converter in CONVERTERS if converter.kind == kind)
+        sizes = json.loads((DATA / {'magnet': 'arch_small.json', 'lavt': 'arch_lavt_small.json'}[kind]).read_text())
+        config = load_config(str(ROOT / 'configs' / converter.config))
+        config.model = converter.resize(config.model.to_dict(), sizes, kind)
+        config.dump(str(tmp_path / 'config.py'))
+        return official(tmp_path / 'released.pth', tmp_path / out, '--config', tmp_path / 'config.py')
+
+    return run_converter
+
+
 @pytest.fixture(params=['magnet', 'lavt', 'lavt apart'])
-def converted(request, released, tmp_path):
+def converted(request, released, convert, tmp_path):
     """Kind, and the checkpoint made of a small released file."""
     kind, _, apart = request.param.partition(' ')
     torch.save(released(kind, bool(apart), 'module.'), tmp_path / 'released.pth')
-    assert official(tmp_path / 'released.pth', tmp_path / 'new' / 'ours.pth') == 0
+    assert convert(kind, 'new/ours.pth') == 0
     return kind, tmp_path / 'new' / 'ours.pth'
 
 
@@ -52,7 +67,7 @@ def test_note_says_where_it_came_from(converted, capsys):
     assert any(name.endswith('relative_position_index') for name in note['unused'])
     assert not any(name.startswith('classifier.') for name in note['unused'])
     assert {value.dtype for value in content['state_dict'].values()} <= {torch.float32, torch.int64}
-    assert not list(path.parent.glob('*.partial'))
+    assert not list(path.parent.glob('*.part'))
 
 
 def write_set(root):
@@ -137,26 +152,26 @@ def test_check_of_a_wrong_folder(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (lambda content: content['model'].pop('classifier.conv1_1.bias'), 'lacks classifier.conv1_1.bias'),
+        (lambda content: content['model'].pop('classifier.conv1_1.bias'), 'it lacks decode_head.classify.bias (1 of '),
         (
             lambda content: content['model'].update({'classifier.conv9.bias': torch.zeros(2)}),
-            'entries that lavt lacks, the first is classifier.conv9.bias',
+            'the config makes no classifier.conv9.bias',
         ),
         (
             lambda content: content['model'].update({'classifier.conv1_1.bias': torch.zeros(3)}),
-            'classifier.conv1_1.bias has shape (3,)',
+            'classifier.conv1_1.bias (here decode_head.classify.bias) has shape (3,), the config makes (2,)',
         ),
-        (lambda content: setattr(content['args'], 'mha', '1-1-1-3'), 'no network can be built at its sizes: '),
+        (lambda content: setattr(content['args'], 'mha', '1-1-1-3'), 'no network can be built with the options of '),
         (lambda content: setattr(content['args'], 'mha', '2-2'), "args.mha is '2-2', expected four numbers of heads"),
     ],
 )
-def test_refused_and_nothing_written(change, message, released, tmp_path, capsys):
+def test_refused_and_nothing_written(change, message, released, convert, tmp_path, capsys):
     content = released('lavt')
     change(content)
     torch.save(content, tmp_path / 'released.pth')
-    assert official(tmp_path / 'released.pth', tmp_path / 'new' / 'ours.pth') == 2
+    assert convert('lavt', 'new/ours.pth') == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f'error: {tmp_path / "released.pth"}: ')
+    assert error.startswith('error: ') and str(tmp_path / 'released.pth') in error
     assert message in error
     assert not (tmp_path / 'new').exists()
 
@@ -173,26 +188,24 @@ def test_the_released_file_is_never_overwritten(released, tmp_path, capsys):
 @pytest.mark.parametrize(
     'error', [OSError(28, 'No space left on device'), RuntimeError('unexpected pos 64 vs 0: No space left on device')]
 )
-def test_full_disk(released, tmp_path, capsys, monkeypatch, error):
+def test_full_disk(released, convert, tmp_path, capsys, monkeypatch, error):
     def full(content, stream):
         stream.write(b'half')
         raise error
 
     torch.save(released('lavt'), tmp_path / 'released.pth')
     monkeypatch.setattr(torch, 'save', full)
-    assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 2
+    assert convert('lavt') == 2
     said = capsys.readouterr().err
     assert 'ours.pth: cannot be written, is the disk full? (' in said and 'No space left on device)' in said
-    assert [path.name for path in tmp_path.iterdir()] == ['released.pth']
+    assert not list(tmp_path.glob('ours*'))
 
 
-def test_heads_of_the_options(released, tmp_path, capsys):
-    content = released('lavt')
-    content['args'].mha = '1-2-2-4'
-    torch.save(content, tmp_path / 'released.pth')
-    assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 0
-    assert checkpoint_config(tmp_path / 'ours.pth').model.neck.num_heads == [1, 2, 2, 4]
-    assert 'depths [2, 2, 2, 2] instead of [2, 2, 18, 2], ' in capsys.readouterr().err
+def test_another_size_than_the_config(released, tmp_path, capsys):
+    torch.save(released('lavt'), tmp_path / 'released.pth')
+    assert official(tmp_path / 'released.pth', tmp_path / 'ours.pth') == 2
+    error = capsys.readouterr().err
+    assert 'has shape (32, 3, 4, 4), the config makes (128, 3, 4, 4); ' in error and '--config' in error
 
 
 @pytest.mark.parametrize('arguments', [[], ['a.pth'], ['a.pth', 'b.txt'], ['a.pth', 'b.pth', '--check', 'c']])

@@ -1,16 +1,36 @@
-"""The configs that released checkpoints belong to."""
+"""The configs that released checkpoints belong to, and small networks of theirs."""
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
 
+from mmmagnet.model_converters import CONVERTERS
+from mmmagnet.registry import MODELS
 from mmmagnet.utils.config import load_config
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
-PUBLISHED = {'magnet': 'magnet_swin_b_official.py', 'lavt': 'lavt_swin_b.py'}
+ROOT = Path(__file__).parents[2]
+SIZES = {'magnet': 'arch_small.json', 'lavt': 'arch_lavt_small.json'}
 
 
 @pytest.fixture
 def published():
     """Give the `model` of the config of a kind."""
-    return lambda kind: load_config(str(CONFIGS / PUBLISHED[kind])).model.to_dict()
+    configs = {converter.kind: converter.config for converter in CONVERTERS}
+    return lambda kind: load_config(str(ROOT / 'configs' / configs[kind])).model.to_dict()
+
+
+@pytest.fixture
+def own(published):
+    """Make the state dict, without values, of our network of a kind at the sizes of the parity cases."""
+    converters = {converter.kind: converter for converter in CONVERTERS}
+
+    def make(kind):
+        sizes = json.loads((ROOT / 'tests' / 'data' / 'official_parity' / SIZES[kind]).read_text())
+        init_default_scope('mmseg')
+        with torch.device('meta'):
+            return MODELS.build(converters[kind].resize(published(kind), sizes, kind)).state_dict()
+
+    return make
