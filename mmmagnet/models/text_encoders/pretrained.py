@@ -36,7 +36,7 @@ def read_weights(pretrained: str, from_pretrained: Callable[..., Any], **options
         options: For it.
 
     Raises:
-        CheckpointError: If they are not to be had.
+        CheckpointError: If they cannot be found or read.
     """
     try:
         source, report = from_pretrained(
@@ -56,7 +56,7 @@ def fill_encoder(encoder: nn.Module, weights: dict[str, Tensor], pretrained: str
     Args:
         encoder: The encoder.
         weights: Of at least the layers that it has.
-        pretrained: Where they are from.
+        pretrained: Name or folder of the weights, for messages.
         partial: Accept weights that leave some of the encoder untouched.
 
     Raises:

@@ -51,10 +51,10 @@ def measure(args: argparse.Namespace) -> int:
 
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
+    from mmmagnet.utils.checkpoint import inference_model
     from mmmagnet.utils.cli import select_device
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.errors import ConfigError, DataError
-    from mmmagnet.utils.checkpoint import inference_model
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
