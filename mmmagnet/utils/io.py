@@ -35,7 +35,7 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO[Any]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
+    text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
     try:
         with part.open(mode, **text) as file:
             yield file
@@ -67,5 +67,8 @@ def file_sha256(path: str | Path) -> str:
     Raises:
         OSError: If the file cannot be read.
     """
+    digest = hashlib.sha256()
     with Path(path).open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
