@@ -10,6 +10,14 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
+
+
+@pytest.fixture(autouse=True)
+def beside(monkeypatch):
+    """Python puts a script's folder on the path."""
+    monkeypatch.syspath_prepend(TOOLS)
+
+
 INSTANCES = {
     'images': [{'id': 1, 'file_name': '1.jpg', 'width': 8, 'height': 8}],
     'annotations': [{'id': 2, 'image_id': 1, 'category_id': 1, 'segmentation': [[1, 1, 5, 1, 5, 5]]}],

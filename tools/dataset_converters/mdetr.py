@@ -1,4 +1,4 @@
-"""Prepare a set from the JSON files that MDETR prepared, one a split.
+"""Prepare a set from the JSON files that MDETR prepared, one for each split.
 
 Example:
     python tools/dataset_converters/mdetr.py finetune_refcoco_train.json finetune_refcoco_val.json \
@@ -7,49 +7,29 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
+from _converter import converter_parser, run_converter
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Prepare MDETR's JSON files: refs.jsonl, instances.json, images.")
-    parser.add_argument(
-        'files', nargs='+', metavar='[SPLIT=]FILE', help='a file of each split; its name ends in the split otherwise'
-    )
-    parser.add_argument('--images', type=Path, required=True, help="folder of the images (COCO's train2014)")
-    parser.add_argument('--out', type=Path, required=True, help='folder to write')
-    parser.add_argument('--overwrite', action='store_true', help='replace a prepared set in the folder')
-    return parser.parse_args(argv)
-
-
-def convert(args: argparse.Namespace) -> int:
-    """Convert, and print what was written; returns the exit status."""
-    from mmmagnet.datasets.converters.mdetr import convert_mdetr, split_of
-    from mmmagnet.utils.cli import print_conversion
-    from mmmagnet.utils.errors import DataError
-
-    files: dict[str, Path] = {}
-    for given in args.files:
-        split, named, file = given.partition('=')
-        path = Path(file)
-        if not named or Path(given).is_file():
-            path = Path(given)
-            split = split_of(path)
-        if split in files:
-            raise DataError(f'{path}: a second file of the split {split}, after {files[split]}')
-        files[split] = path
-    print_conversion(convert_mdetr(files, args.out, args.images, args.overwrite), args.out)
-    return 0
+if TYPE_CHECKING:
+    from mmmagnet.datasets.converters.output import Conversion
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    args = parse_args(argv)
-    from mmmagnet.utils.cli import run_command
+    parser = converter_parser("MDETR's JSON files")
+    parser.add_argument(
+        'files', nargs='+', metavar='[SPLIT=]FILE', help='one file for each split; its name ends in the split otherwise'
+    )
+    args = parser.parse_args(argv)
 
-    return run_command(lambda: convert(args))
+    def convert() -> Conversion:
+        from mmmagnet.datasets.converters.mdetr import convert_mdetr, files_by_split
+
+        return convert_mdetr(files_by_split(args.files), args.out, args.images, args.overwrite)
+
+    return run_converter(convert, args.out)
 
 
 if __name__ == '__main__':

@@ -8,41 +8,30 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from _converter import converter_parser, run_converter
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Prepare a set in REFER's layout: refs.jsonl, instances.json, images.")
-    parser.add_argument('root', type=Path, metavar='ROOT', help='folder that holds <dataset>/refs(<split-by>).p')
-    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog ...')
-    parser.add_argument('--split-by', required=True, help='unc, google, umd ...')
-    parser.add_argument('--out', type=Path, help='folder to write (default: data/<dataset>_<split-by>)')
-    parser.add_argument(
-        '--images', type=Path, help='folder of the images (default: ROOT/images/mscoco/images/train2014)'
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace a prepared set in the folder')
-    return parser.parse_args(argv)
-
-
-def convert(args: argparse.Namespace) -> int:
-    """Convert, and print what was written; returns the exit status."""
-    from mmmagnet.datasets.converters.refer import convert_refer
-    from mmmagnet.utils.cli import print_conversion
-
-    out = args.out or Path('data') / f'{args.dataset}_{args.split_by}'
-    print_conversion(convert_refer(args.root, args.dataset, args.split_by, out, args.images, args.overwrite), out)
-    return 0
+if TYPE_CHECKING:
+    from mmmagnet.datasets.converters.output import Conversion
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    args = parse_args(argv)
-    from mmmagnet.utils.cli import run_command
+    parser = converter_parser("a set in REFER's layout", '<dataset>/refs(<split-by>).p')
+    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog ...')
+    parser.add_argument('--split-by', required=True, help='unc, google, umd ...')
+    args = parser.parse_args(argv)
+    out = args.out or Path('data') / f'{args.dataset}_{args.split_by}'
 
-    return run_command(lambda: convert(args))
+    def convert() -> Conversion:
+        from mmmagnet.datasets.converters.refer import convert_refer
+
+        return convert_refer(args.root, args.dataset, args.split_by, out, args.images, args.overwrite)
+
+    return run_converter(convert, out)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -37,13 +36,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def verify(args: argparse.Namespace) -> int:
     """Print the report; returns the exit status."""
     from mmmagnet.datasets.verification.verify import verify_prepared
+    from mmmagnet.utils.io import write_json
 
     report = verify_prepared(args.folder, args.dataset, args.split_by, args.images, args.tokenizer)
     print('\n'.join(report.lines()))
     if args.json is not None:
-        partial = args.json.with_name(f'{args.json.name}.partial')
-        partial.write_text(json.dumps(report.as_dict(), indent=2) + '\n', encoding='utf-8')
-        partial.replace(args.json)
+        write_json(args.json, report.as_dict())
     return 1 if report.of('error') else 0
 
 

@@ -1,4 +1,4 @@
-"""gRefCOCO, whose expressions mean several things, one, or nothing, turned into a prepared folder."""
+"""gRefCOCO, whose expressions refer to several objects, one, or none."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any
 
 from mmmagnet.utils.errors import DataError
 
-from .output import Conversion, matching_instances, plain_ref, read_json, take, write_set
-from .refer import USUAL_IMAGES
+from .output import Conversion, read_json, short
+from .refer import USUAL_IMAGES, convert_records
 
 
 def convert_grefcoco(
     root: Path, split_by: str, out: Path, images: Path | None = None, overwrite: bool = False
 ) -> Conversion:
-    """Turn ``<root>/grefcoco/grefs(<split_by>).json`` and ``instances.json`` into a prepared folder.
+    """Convert ``<root>/grefcoco/grefs(<split_by>).json`` and ``instances.json`` to a prepared folder.
 
     A ref without target has ``ann_ids: []``. A failed or interrupted conversion leaves no part of it.
+
+    Example:
+        >>> convert_grefcoco(Path('refer/data'), 'unc', Path('data/grefcoco_unc'))
 
     Args:
         root: Folder that holds ``grefcoco``, or that folder itself.
@@ -37,27 +40,21 @@ def convert_grefcoco(
     records = read_json(refs_file)
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
         raise DataError(f'{refs_file}: not a list of refs: download it again')
-    refs, blank = [], 0
-    for number, record in enumerate(records):
-        where = f'{refs_file}, ref {record.get("ref_id", f"number {number}")!s:.40}'
-        ann_ids, categories = (_ids(record, field, where) for field in ('ann_id', 'category_id'))
-        category_id = categories[0] if len(set(categories)) == 1 else None
-        ref, left_out = plain_ref(record, ann_ids, category_id, take(record, 'sentences', list, where), where)
-        refs.append(ref)
-        blank += left_out
-    instances_file = refs_file.with_name('instances.json')
-    content = read_json(instances_file, f'it is distributed beside {name}: download it')
-    instances = matching_instances(content, instances_file, refs, refs_file)
     images = refs_file.parent.parent / USUAL_IMAGES if images is None else images  # ROOT may be grefcoco/ itself
-    return write_set(refs, instances, out, images, overwrite, blank)
+    return convert_records(records, refs_file, _objects, out, images, overwrite)
+
+
+def _objects(record: dict[str, Any], where: str) -> tuple[list[int], int | None]:
+    ann_ids, categories = (_ids(record, field, where) for field in ('ann_id', 'category_id'))
+    return ann_ids, categories[0] if len(categories) == 1 else None
 
 
 def _ids(record: dict[str, Any], field: str, where: str) -> list[int]:
-    """Ids of a field, one or a list of them; -1 stands for none."""
+    """Distinct ids of a field, which holds one or a list of them; -1 stands for none."""
     value = record.get(field)
     ids = value if isinstance(value, list) else [value]
     if not ids or not all(type(each) is int for each in ids):
         raise DataError(
-            f'{where}: field {field} is {value!r:.60}; expected ids, or -1 for none: download the file again'
+            f'{where}: field {field} is {short(value)}; expected ids, or -1 for none: download the file again'
         )
     return [each for each in dict.fromkeys(ids) if each != -1]

@@ -1,23 +1,26 @@
-"""Referring sets as MDETR prepared them (an image entry an expression), turned into a prepared folder."""
+"""Sets as MDETR prepared them: one image entry for each expression."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmmagnet.utils.errors import DataError
 
-from .output import Conversion, entries, matching_instances, plain_ref, read_json, take, write_set
+from .output import Conversion, RefTable, entries, read_json, take, write_set
 
 
 def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite: bool = False) -> Conversion:
-    """Turn MDETR-style JSON files, one a split, into a prepared folder.
+    """Convert MDETR-style JSON files, one for each split, to a prepared folder.
 
-    In them each entry of ``images`` is one expression (``caption``) of one image (``original_id``), and its
-    annotation the object that is meant (``original_id`` its COCO id; where no annotation has one [R], those with the
-    same outline on an image are one object, and objects are numbered). Expressions of the same object become one ref.
+    Each entry of ``images`` is one expression (``caption``) of one image (``original_id``). Its annotation is the
+    object, with ``original_id`` as its COCO id. Where no annotation has one [R], equal outlines on an image are one
+    object, and objects are numbered. Expressions of the same object become one ref.
+
+    Example:
+        >>> convert_mdetr({'val': Path('finetune_refcoco_val.json')}, Path('data/refcoco'), Path('train2014'))
 
     Args:
         files: Split -> file.
@@ -71,35 +74,41 @@ def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite:
             count += 1
     if not records:
         raise DataError(f'{next(iter(files.values()), "no file")}: holds no expressions: give files of MDETR')
-    refs, blank = [], 0
+    table = RefTable()
     for (_, ann_id), record in records.items():
-        category_id, where = annotations[ann_id]['category_id'], record['where']
-        ref, left_out = plain_ref(record, [ann_id], category_id, record['sentences'], where)
-        refs.append(ref)
-        blank += left_out
+        table.add(record, [ann_id], annotations[ann_id]['category_id'], record['sentences'], record['where'])
     whole = {
         'images': list(image_entries.values()),
         'annotations': list(annotations.values()),
         'categories': list(categories.values()),
     }
     first = next(iter(files.values()))
-    return write_set(refs, matching_instances(whole, first, refs, first), out, images, overwrite, blank)
+    return write_set(table, whole, (first, first), out, images, overwrite)
 
 
-def split_of(path: Path) -> str:
-    """The split that the name of a file tells, as ``finetune_refcoco_testA.json`` does.
+def files_by_split(given: Sequence[str]) -> dict[str, Path]:
+    """Split -> file, of names like ``testA=FILE`` or ``finetune_refcoco_testA.json``.
 
     Raises:
-        DataError: If it does not.
+        DataError: If a name tells no split, or two have the same one.
     """
-    split = path.stem.rpartition('_')[2]
-    if split not in ('train', 'val', 'test', 'testA', 'testB', 'minival'):
-        raise DataError(f'{path}: its name does not end in a split: give SPLIT=FILE')
-    return split
+    files: dict[str, Path] = {}
+    for name in given:
+        split, named, file = name.partition('=')
+        path = Path(file)
+        if not named or Path(name).is_file():
+            path = Path(name)
+            split = path.stem.rpartition('_')[2]
+            if split not in ('train', 'val', 'test', 'testA', 'testB', 'minival'):
+                raise DataError(f'{path}: its name does not end in a split: give SPLIT=FILE')
+        if split in files:
+            raise DataError(f'{path}: a second file of the split {split}, after {files[split]}')
+        files[split] = path
+    return files
 
 
 def _pairs(content: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any], str, dict[str, Any]]]:
-    """Each expression with the one annotation of it, which has a segmentation; before both, where they are."""
+    """Each expression and its one annotation, which has a segmentation; before both, where they are."""
     meant: dict[int, dict[str, Any]] = {}
     for annotation in entries(content, 'annotations', path, 'image_id'):
         if meant.setdefault(annotation['image_id'], annotation) is not annotation:

@@ -1,8 +1,9 @@
-"""What every converter shares: plain records from foreign files, checked, written as a prepared folder."""
+"""What every converter shares: refs and instances from foreign files, checked, written as a prepared folder."""
 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from mmmagnet.utils.errors import DataError
 from .common import prepared_folder
 
 MAX_JSON = 2**30  # bytes; all of COCO's train2014 has 448 MB
+MAX_REFS = 1_000_000
+MAX_WRITTEN = 2**30  # characters; a few bytes of a pickle or parquet file can stand for any number
 
 
 @dataclass
@@ -27,80 +30,110 @@ class Conversion:
     counts: dict[str, tuple[int, int, int]]
     warnings: list[str] = field(default_factory=list)
 
+    def lines(self) -> list[str]:
+        """The counts as a table for people."""
+        rows = [f'{split:<10}{refs:>8}{said:>11}{images:>8}' for split, (refs, said, images) in self.counts.items()]
+        return [f'{"split":<10}{"refs":>8}{"sentences":>11}{"images":>8}', *rows]
+
+
+class RefTable:
+    """The refs of a set, checked one by one.
+
+    Example:
+        >>> table = RefTable()
+        >>> record = dict(ref_id=0, image_id=5, split='train')
+        >>> table.add(record, [7], 1, [dict(raw='the left cup', sent_id=0)], 'refs(unc).p, ref 0')
+        >>> table.refs[0]['ann_ids']
+        [7]
+
+    Attributes:
+        refs: Lines of ``refs.jsonl``.
+        blank: Number of sentences without a word, which are left out.
+    """
+
+    def __init__(self) -> None:
+        self.refs: list[dict[str, Any]] = []
+        self.blank = 0
+        self._written = 0
+
+    def add(
+        self,
+        record: dict[str, Any],
+        ann_ids: list[int],
+        category_id: int | None,
+        sentences: list[Any],
+        where: str,
+        size: int = 0,
+    ) -> None:
+        """Add a ref.
+
+        Args:
+            record: Dict with ``ref_id``, ``image_id`` and ``split``.
+            ann_ids: Annotations of the objects; none for an expression without target.
+            category_id: Category of the objects; None where they have several or none.
+            sentences: Dicts with ``raw`` and ``sent_id``.
+            where: File and ref, for messages.
+            size: Characters that are written beside the sentences.
+
+        Raises:
+            DataError: If a field is missing or of another kind, no sentence holds a word, or the set is too large.
+        """
+        kept = []
+        for sentence in sentences:
+            if not isinstance(sentence, dict):
+                raise DataError(f'{where}: a sentence is {short(sentence)}; expected a dict: download the file again')
+            raw, sent_id = take(sentence, 'raw', str, where), take(sentence, 'sent_id', int, where)
+            if raw.strip():
+                kept.append({'sent_id': sent_id, 'raw': raw})
+            size += len(raw)
+        self._written += size
+        if self._written > MAX_WRITTEN or len(self.refs) >= MAX_REFS:
+            raise DataError(f'{where}: more than {MAX_REFS} refs or {MAX_WRITTEN} characters: give files of refs')
+        if not kept:
+            raise DataError(f'{where}: field sentences holds no words: remove the ref')
+        ref = {name: take(record, name, int, where) for name in ('ref_id', 'image_id')} | {'ann_ids': ann_ids}
+        if category_id is not None:
+            ref['category_id'] = category_id
+        self.refs.append({**ref, 'split': take(record, 'split', str, where), 'sentences': kept})
+        self.blank += len(sentences) - len(kept)
+
 
 def write_set(
-    refs: list[dict[str, Any]],
-    instances: dict[str, list],
-    out: Path,
-    images: Path,
-    overwrite: bool = False,
-    blank: int = 0,
+    table: RefTable, content: Any, sources: tuple[Path, Path], out: Path, images: Path, overwrite: bool = False
 ) -> Conversion:
     """Write ``refs.jsonl``, ``instances.json`` and the link ``images``, whole or not at all.
 
     Args:
-        refs: Lines of ``refs.jsonl``.
-        instances: COCO's ``images``, ``annotations`` and ``categories``.
+        table: The refs.
+        content: COCO's ``images``, ``annotations`` and ``categories``.
+        sources: File of the refs and file of the instances, for messages.
         out: The prepared folder.
         images: Folder of the images.
         overwrite: Replace a prepared folder that is there.
-        blank: Sentences that were left out because they hold no word.
 
     Raises:
+        DataError: If the instances lack a field, or a ref names what they do not have.
         OSError: If `out` cannot be written or replaced.
     """
-    conversion = Conversion(_count(refs))
-    if blank:
-        conversion.warnings.append(f'{blank} sentences without a word are left out')
+    instances = matching_instances(content, sources[1], table.refs, sources[0])
+    conversion = Conversion(_count(table.refs))
+    if table.blank:
+        conversion.warnings.append(f'{table.blank} sentences without a word are left out')
     conversion.warnings += _image_warnings(images, out, instances['images'])
     linked = out / 'images'
     if linked.is_dir() and not linked.is_symlink():
         raise FileExistsError(f'{linked}: is a folder of its own, not a link: not overwritten, move it away first')
     with prepared_folder(out.absolute(), overwrite) as folder:
         with (folder / 'refs.jsonl').open('w', encoding='utf-8', newline='\n') as file:
-            file.writelines(json.dumps(ref, ensure_ascii=False) + '\n' for ref in refs)
+            file.writelines(json.dumps(ref, ensure_ascii=False) + '\n' for ref in table.refs)
         (folder / 'instances.json').write_text(json.dumps(instances, separators=(',', ':')), encoding='utf-8')
         if images.is_dir():
             (folder / 'images').symlink_to(images.resolve(), target_is_directory=True)
     return conversion
 
 
-def plain_ref(
-    record: dict[str, Any], ann_ids: list[int], category_id: int | None, sentences: list[Any], where: str
-) -> tuple[dict[str, Any], int]:
-    """A line of ``refs.jsonl``, and the number of blank sentences left out.
-
-    Args:
-        record: With ``ref_id``, ``image_id`` and ``split``.
-        ann_ids: Of what is meant; none for an expression without target.
-        category_id: Of it; None where that is not one.
-        sentences: Dicts with ``raw`` and ``sent_id``.
-        where: File and ref, for messages.
-
-    Raises:
-        DataError: If a field is missing or of another kind, or no sentence holds a word.
-    """
-    plain = []
-    for sentence in sentences:
-        if not isinstance(sentence, dict):
-            raise DataError(f'{where}: a sentence is {sentence!r:.60}; expected a dict: download the file again')
-        raw = take(sentence, 'raw', str, where)
-        plain.append({'sent_id': take(sentence, 'sent_id', int, where), 'raw': raw})
-    kept = [sentence for sentence in plain if sentence['raw'].strip()]
-    if not kept:
-        raise DataError(f'{where}: field sentences holds no words: remove the ref')
-    ref: dict[str, Any] = {
-        'ref_id': take(record, 'ref_id', int, where),
-        'image_id': take(record, 'image_id', int, where),
-        'ann_ids': ann_ids,
-    }
-    if category_id is not None:
-        ref['category_id'] = category_id
-    return {**ref, 'split': take(record, 'split', str, where), 'sentences': kept}, len(plain) - len(kept)
-
-
 def matching_instances(content: Any, path: Path, refs: list[dict[str, Any]], refs_file: Path) -> dict[str, list]:
-    """The images of the refs with all that is annotated on them: other objects are what a ref is told from.
+    """The images of the refs and all annotations on them, since other objects are distractors.
 
     Args:
         content: Of an instances file.
@@ -180,14 +213,25 @@ def take(record: dict[str, Any], name: str, kind: type, where: str) -> Any:
         DataError: If it is missing or of another kind.
     """
     if name not in record:
-        there = ', '.join(map(str, record)) or 'none'
+        there = ', '.join(str(key)[:40] for key in [*record][:20]) or 'none'
         raise DataError(f'{where}: field {name} is missing; fields there: {there:.200}')
     value = record[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise DataError(f'{where}: field {name} is {value!r:.60}; expected {kind.__name__}: download the file again')
+    whole = kind is not int or (isinstance(value, int) and abs(value) < 2**63)
+    if not isinstance(value, kind) or isinstance(value, bool) or not whole:
+        raise DataError(f'{where}: field {name} is {short(value)}; expected {kind.__name__}: download the file again')
     if isinstance(value, str) and any('\ud800' <= character <= '\udfff' for character in value):
-        raise DataError(f'{where}: field {name} is {value!r:.60}, with half a character in it: download the file again')
+        raise DataError(
+            f'{where}: field {name} is {short(value)}, with half a character in it: download the file again'
+        )
     return value
+
+
+def short(value: Any) -> str:
+    """A value in at most 60 characters, however large or nested it is."""
+    try:
+        return reprlib.repr(value)[:60]
+    except ValueError:  # an integer of thousands of digits
+        return f'of kind {type(value).__name__}'
 
 
 def _count(refs: list[dict[str, Any]]) -> dict[str, tuple[int, int, int]]:

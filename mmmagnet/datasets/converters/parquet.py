@@ -1,4 +1,4 @@
-"""Referring sets as public mirrors publish them in parquet files, turned into a prepared folder."""
+"""Sets as public mirrors publish them in parquet files, one row for each ref."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from PIL import Image
 
 from mmmagnet.utils.errors import DataError
 
-from .output import Conversion, matching_instances, plain_ref, take, write_set
+from .output import Conversion, RefTable, take, write_set
 
 NEEDED = {'ref_id': int, 'ann_id': int, 'image_id': int, 'split': str}
 WANTED = (*NEEDED, 'category_id', 'sentences', 'raw_sentences', 'raw_anns', 'raw_image_info', 'file_name')
-# Parquet tells what repeats once, so a few kilobytes can stand for any amount. RefCOCO has 50 000 refs; as JSON text
-# its columns have 100 MB, as structures 5 million numbers.
-MAX_ROWS = 1_000_000
+# Parquet stores repeated values once, so a few kilobytes can stand for any amount. RefCOCO's columns have 100 MB as
+# JSON text, or 5 million numbers as structures.
 MAX_VALUES = 30_000_000  # of a column in a row group
 MAX_BYTES = 2**30  # of a column in a row group, without compression
-MAX_WRITTEN = 2**30  # characters, were everything written out
 
 
 def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: bool = False) -> Conversion:
-    """Turn parquet files with a ref a row into a prepared folder.
+    """Convert parquet files with one row for each ref to a prepared folder.
 
-    Columns: ``ref_id, ann_id, image_id, split``; ``sentences`` (or ``raw_sentences``) and ``raw_anns``; where they are
-    there ``category_id`` and ``raw_image_info``; each of the last four as structures or as JSON text [R: as jxu124's
-    mirrors have them]. Without ``raw_image_info`` an image is found by ``file_name``, and measured. Only the refs' own
-    objects are in such files, so what else is in an image is not known.
+    Needed columns: ``ref_id, ann_id, image_id, split``, ``sentences`` (or ``raw_sentences``) and ``raw_anns``.
+    Optional ones: ``category_id`` and ``raw_image_info``. Structures may be JSON text [R: as in jxu124's mirrors].
+    Without ``raw_image_info`` an image is found by ``file_name``, and measured. Such files hold the refs' own objects
+    only, so distractors are unknown.
+
+    Example:
+        >>> convert_parquet([Path('refcoco/data')], Path('data/refcoco_unc'), images=Path('train2014'))
 
     Args:
         files: Parquet files, or folders of them.
@@ -45,10 +46,9 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
         DataError: If a file is missing, damaged or too large, a column is missing, or pyarrow is not installed.
         OSError: If `out` cannot be written or replaced.
     """
-    refs: list[dict[str, Any]] = []
+    table = RefTable()
     image_entries: dict[int, dict[str, Any]] = {}
     annotations: dict[int, dict[str, Any]] = {}
-    blank = written = 0
     for path, row, record in _rows(files):
         where = f'{path}, row {row}'
         for name, kind in NEEDED.items():
@@ -62,16 +62,11 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
             made['category_id'] = take({'category_id': category_id}, 'category_id', int, where)
         annotations[record['ann_id']] = {**made, 'segmentation': annotation['segmentation']}
         sentences = _structure(record, ('sentences', 'raw_sentences'), list, where)
-        ref, left_out = plain_ref(record, [record['ann_id']], category_id, sentences, where)
-        refs.append(ref)
-        blank += left_out
-        written += sum(len(value) for value in record.values() if isinstance(value, str))
-        written += sum(len(sentence['raw']) for sentence in ref['sentences'])
-        if written > MAX_WRITTEN or len(refs) > MAX_ROWS:
-            raise DataError(f'{where}: more than {MAX_ROWS} rows or {MAX_WRITTEN} characters: give files of refs')
+        text = sum(len(value) for value in record.values() if isinstance(value, str))
+        table.add(record, [record['ann_id']], category_id, sentences, where, text)
         if record['image_id'] not in image_entries:
             image_entries[record['image_id']] = {'id': record['image_id'], **_image_entry(record, images, where)}
-    if not refs:
+    if not table.refs:
         raise DataError(f'{files[0]}: holds no refs: download it again')
     categories = sorted({ann['category_id'] for ann in annotations.values() if 'category_id' in ann})
     content = {
@@ -80,7 +75,7 @@ def convert_parquet(files: Sequence[Path], out: Path, images: Path, overwrite: b
         'categories': [{'id': number, 'name': str(number)} for number in categories],
     }
     first = Path(files[0])
-    conversion = write_set(refs, matching_instances(content, first, refs, first), out, images, overwrite, blank)
+    conversion = write_set(table, content, (first, first), out, images, overwrite)
     conversion.warnings.append("parquet files hold the refs' own objects only, and no names of categories")
     return conversion
 

@@ -1,4 +1,4 @@
-"""Outlines of objects, looked over without drawing them."""
+"""Outlines of objects, checked without drawing most of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..transforms.load_mask import uncompress
+from ..transforms.load_mask import _checked_runs, _has_area
 
-_FAR = 2**16  # no image is so large; drawing what lies beyond costs memory by the length of the outline
-_LONG = 1_000_000
+_LONG = 1_000_000  # pixels; drawing an outline costs memory by its length
 
 
 @dataclass
@@ -30,9 +29,13 @@ class OutlineCheck:
 
 
 def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> OutlineCheck:
-    """Look over COCO segmentations, whatever stands there.
+    """Check COCO segmentations, by the same rules as the mask loader.
 
-    Only shapes too thin or too far out to tell are drawn, to see whether they have pixels.
+    Only shapes that are thin or leave the image are drawn, to see whether they have pixels.
+
+    Example:
+        >>> check_outlines([[[1, 1, 5, 1, 5, 5]], [[1, 1, 5, 5]]], [(12, 10)] * 2).empty
+        [1]
 
     Args:
         segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE.
@@ -45,10 +48,10 @@ def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> Ou
     for position, (segmentation, (width, height)) in enumerate(zip(segmentations, sizes, strict=True)):
         try:
             if isinstance(segmentation, list):
-                shapes = [points for points in map(_points, segmentation) if len(points) >= 3]
+                shapes = [np.array(polygon, float).reshape(-1, 2) for polygon in segmentation if _has_area(polygon)]
                 polygons += shapes
                 owners += [position] * len(shapes)
-            elif any(_runs(segmentation, height, width)[1::2]):
+            elif any(_checked_runs(segmentation, height, width)[1::2]):
                 solid.add(position)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             check.damaged[position] = f'{type(error).__name__}: {error}'
@@ -69,16 +72,6 @@ def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> Ou
                 solid.add(position)
     check.empty = sorted(set(range(len(sizes))) - solid - check.damaged.keys())
     return check
-
-
-def _points(polygon: Any) -> np.ndarray:
-    """The corners of a polygon, (n, 2) float64."""
-    if type(polygon) is not list or len(polygon) % 2 or not {int, float}.issuperset(map(type, polygon)):
-        raise ValueError('a polygon is not pairs of numbers')
-    points = np.array(polygon, float).reshape(-1, 2)
-    if not (np.abs(points) <= _FAR).all():
-        raise ValueError(f'a polygon has coordinates beyond {_FAR}, or none')
-    return points
 
 
 def _measure(polygons: list[np.ndarray], sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,14 +99,3 @@ def _measure(polygons: list[np.ndarray], sizes: np.ndarray) -> tuple[np.ndarray,
     within = np.all((low >= -1) & (high <= sizes + 1), axis=1)
     inside = np.all((low >= 0) & (high <= sizes), axis=1)
     return within, inside & (areas > perimeters), perimeters
-
-
-def _runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
-    """The runs of an RLE, whole and of this size."""
-    size, counts = rle['size'], rle['counts']
-    if size != [height, width]:
-        raise ValueError(f'an RLE of size {size!r:.40}, not {[height, width]}')
-    runs = counts if isinstance(counts, list) else uncompress(counts)
-    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
-        raise ValueError(f'the runs of an RLE do not cover {height} * {width} pixels')
-    return runs

@@ -31,6 +31,12 @@ class Finding:
 class Report:
     """What was found in a prepared folder.
 
+    Example:
+        >>> report = Report()
+        >>> report.add('warning', 'expressions cut at 20 tokens', ['ref 3, sentence 8'])
+        >>> report.lines()[1]
+        'warning: expressions cut at 20 tokens: 1'
+
     Attributes:
         counts: Split -> number of refs, sentences and images.
         findings: In the order of finding.

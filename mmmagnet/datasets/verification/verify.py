@@ -41,18 +41,22 @@ def verify_prepared(
     images: bool = True,
     tokenizer: str | None = None,
 ) -> Report:
-    """Look through a prepared folder. No mask is decoded whose outline tells that it has pixels.
+    """Check a prepared folder: counts, ids, outlines, image files, expressions and splits.
+
+    Example:
+        >>> verify_prepared(Path('data/refcoco_unc')).counts['val']
+        (3811, 10834, 1500)
 
     Args:
         folder: With ``refs.jsonl``, ``instances.json`` and ``images``.
         dataset: ``refcoco``, ``refcoco+``, ``refcocog`` ... Without it and `split_by` the folder's name tells, where
-            it is like ``refcoco_unc``.
+            it has the form ``refcoco_unc``.
         split_by: ``unc``, ``umd``, ``google`` ...
-        images: Look at the header of every image file, too.
+        images: Read the header of every image file, too.
         tokenizer: Name or folder; counts expressions that are cut. Default: that of the configs, if it is there.
 
     Raises:
-        DataError: If a file cannot be read at all, or `tokenizer` is not to be had.
+        DataError: If a file cannot be read at all, or `tokenizer` cannot be loaded.
     """
     source = (dataset, split_by) if dataset and split_by else None
     if source is None:

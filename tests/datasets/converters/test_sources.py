@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmmagnet.datasets import RefCOCODataset
 from mmmagnet.datasets.converters.grefcoco import convert_grefcoco
-from mmmagnet.datasets.converters.mdetr import convert_mdetr, split_of
+from mmmagnet.datasets.converters.mdetr import convert_mdetr, files_by_split
 from mmmagnet.datasets.converters.parquet import convert_parquet
 from mmmagnet.datasets.converters.refer import convert_refer
 from mmmagnet.datasets.transforms import LoadReferringMask
@@ -370,7 +370,7 @@ def test_parquet_of_no_rows_or_twice(tmp_path):
 @pytest.mark.parametrize(
     ('limit', 'value', 'message'),
     [
-        ('MAX_ROWS', 2, 'row 2: more than 2 rows'),
+        ('MAX_REFS', 2, 'row 2: more than 2 refs'),
         ('MAX_WRITTEN', 100, 'row 0: more than .* 100 characters'),
         ('MAX_VALUES', 2, 'column .* has 3 values in'),
         ('MAX_BYTES', 40, 'bytes, more than .* in 40: give a file of refs'),
@@ -378,7 +378,8 @@ def test_parquet_of_no_rows_or_twice(tmp_path):
 )
 def test_parquet_limits(tmp_path, monkeypatch, limit, value, message):
     file = write_parquet(tmp_path / 'x.parquet', parquet_rows(text=True))
-    monkeypatch.setattr(f'mmmagnet.datasets.converters.parquet.{limit}', value)
+    module = 'output' if limit in ('MAX_REFS', 'MAX_WRITTEN') else 'parquet'
+    monkeypatch.setattr(f'mmmagnet.datasets.converters.{module}.{limit}', value)
     with pytest.raises(DataError, match=message):
         convert_parquet([file], tmp_path / 'out', tmp_path)
     assert not (tmp_path / 'out').exists()
@@ -396,13 +397,13 @@ def test_parquet_that_repeats_itself(tmp_path, monkeypatch):
     file = tmp_path / 'x.parquet'
     parquet.write_table(pyarrow.table(columns), file, store_schema=False)  # else it says how to read it
     assert file.stat().st_size < 2**17
-    monkeypatch.setattr('mmmagnet.datasets.converters.parquet.MAX_WRITTEN', 2**24)
-    monkeypatch.setattr('mmmagnet.datasets.converters.parquet.MAX_ROWS', 1000)
+    monkeypatch.setattr('mmmagnet.datasets.converters.output.MAX_WRITTEN', 2**24)
+    monkeypatch.setattr('mmmagnet.datasets.converters.output.MAX_REFS', 1000)
     pool = pyarrow.system_memory_pool()  # not the default one: only this test has used it
     before = pyarrow.default_memory_pool()
     pyarrow.set_memory_pool(pool)
     try:
-        with pytest.raises(DataError, match='row 7: more than 1000 rows or 16777216 characters'):
+        with pytest.raises(DataError, match='row 7: more than 1000 refs or 16777216 characters'):
             convert_parquet([file], tmp_path / 'out', tmp_path)
     finally:
         pyarrow.set_memory_pool(before)
@@ -415,13 +416,16 @@ def test_json_limit(grefs, tmp_path, monkeypatch):
         convert_grefcoco(grefs, 'unc', tmp_path / 'out')
 
 
-@pytest.mark.parametrize(
-    ('name', 'split'),
-    [('finetune_refcoco_train.json', 'train'), ('finetune_refcoco+_testA.json', 'testA'), ('x.json', None)],
-)
-def test_split_of(name, split):
-    if split is None:
-        with pytest.raises(DataError, match='give SPLIT=FILE'):
-            split_of(Path(name))
-    else:
-        assert split_of(Path(name)) == split
+def test_files_by_split():
+    given = ['finetune_refcoco_train.json', 'finetune_refcoco+_testA.json', 'val=x.json']
+    assert {split: path.name for split, path in files_by_split(given).items()} == {
+        'train': given[0],
+        'testA': given[1],
+        'val': 'x.json',
+    }
+    for wrong, message in (
+        (['x.json'], 'give SPLIT=FILE'),
+        (['a_val.json', 'val=b'], 'a second file of the split val'),
+    ):
+        with pytest.raises(DataError, match=message):
+            files_by_split(wrong)
