@@ -53,10 +53,10 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Carries configs/ and tools/ along as mmmagnet/.mim/; an editable install reads them from the checkout."""
+    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; an editable install reads the checkout's."""
 
     def run(self) -> None:
-        """Copy the package, then the two folders."""
+        """Copy the package, then what `mim` reads."""
         super().run()
         if getattr(self, 'editable_mode', False):
             return
@@ -64,6 +64,7 @@ class BuildWithConfigs(build_py):
         shutil.rmtree(inside, ignore_errors=True)  # a build folder may hold those of an older version
         for folder in ('configs', 'tools'):
             shutil.copytree(ROOT / folder, inside / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
+        shutil.copy(ROOT / 'model-index.yml', inside)
 
 
 setup(
