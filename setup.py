@@ -53,7 +53,7 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; an editable install reads the checkout's."""
+    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs read the checkout."""
 
     def run(self) -> None:
         """Copy the package, then what `mim` reads."""
