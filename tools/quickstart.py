@@ -27,45 +27,27 @@ SHOWN_IMAGES = 8  # of each split
 
 @dataclass(frozen=True)
 class Plan:
-    """What one kind of quickstart trains, on what, and where it leaves the results.
-
-    Attributes:
-        config: Config file of the network, relative to the project.
-        work_dir: Folder of checkpoints, logs, scores and images, relative to the project.
-        data: Folder of the synthetic set, relative to the project; None for a folder inside `work_dir`.
-        counts: Split -> number of images; a split that is left out has the generator's default.
-        options: Settings ``NAME=VALUE`` that replace the config's.
-        duration: Time of the training on two CPU cores, in words.
-    """
+    """What one kind of quickstart trains, on what, and where the results go. Paths are relative to the project."""
 
     config: str
     work_dir: str
-    data: str | None
-    counts: dict[str, int] = field(default_factory=dict)
-    options: tuple[str, ...] = ()
-    duration: str = ''
+    duration: str  # of the training on two CPU cores
+    data: str | None = 'data/synthetic_easy'  # None: inside the work dir
+    counts: dict[str, int] = field(default_factory=dict)  # split -> images, where not the generator's default
+    options: tuple[str, ...] = ()  # NAME=VALUE, instead of the config's
 
 
+TINY = 'configs/magnet_tiny_synthetic.py'
 PLANS = {
-    'fast': Plan(
-        config='configs/magnet_tiny_synthetic.py',
-        work_dir='work_dirs/quickstart',
-        data='data/synthetic_easy',
-        duration='30 minutes',
-    ),
-    'long': Plan(
-        config='configs/magnet_tiny_synthetic.py',
-        work_dir='work_dirs/quickstart_long',
-        data='data/synthetic_easy',
-        duration='30 minutes',
-    ),
+    'fast': Plan(TINY, 'work_dirs/quickstart', '30 minutes'),
+    'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes'),
     'smoke': Plan(
-        config='configs/magnet_tiny_synthetic.py',
-        work_dir='work_dirs/smoke',
+        TINY,
+        'work_dirs/smoke',
+        '20 seconds',
         data=None,
         counts={'train': 24, 'val': 6, 'testA': 4, 'testB': 4},
         options=('train_cfg.max_epochs=1',),
-        duration='20 seconds',
     ),
 }
 
@@ -124,11 +106,7 @@ def time_left(eta: str) -> str:
 
 
 class Display:
-    """Progress on the terminal: one running line; in a log a line now and then.
-
-    Args:
-        every: Seconds between two lines of a log.
-    """
+    """Progress: one running line on a terminal, a line each `every` seconds in a log."""
 
     def __init__(self, every: float = 20.0) -> None:
         self.every = every
@@ -232,11 +210,7 @@ def find_checkpoint(work_dir: Path) -> Path | None:
 
 
 def train(plan: Plan, work_dir: Path, data: Path, batch_size: int, device: list[str], on_gpu: bool) -> Path:
-    """Train, or go on; returns the best checkpoint.
-
-    Raises:
-        StageError: If the training fails or leaves no checkpoint.
-    """
+    """Train, or go on; returns the best checkpoint."""
     finished = work_dir / 'finished'
     if finished.exists() and (checkpoint := find_checkpoint(work_dir)):
         print(f'    finished earlier: {shown(checkpoint)}')
@@ -262,12 +236,7 @@ def next_command(data: Path, checkpoint: Path) -> str:
 
 
 def quickstart(args: argparse.Namespace) -> None:
-    """Run all stages.
-
-    Raises:
-        StageError: If a stage fails.
-        OSError: If a file cannot be read or written.
-    """
+    """Run all stages; raises StageError and OSError."""
     import torch
     from mmengine.config import Config
 

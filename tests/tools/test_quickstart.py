@@ -176,14 +176,15 @@ def test_a_log_has_a_line_now_and_then(quickstart, capsys):
 def test_sigterm_ends_the_stage(tmp_path):
     code = (
         'import signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import quickstart\n'
-        'wait = f"echo $$ >{sys.argv[2]}; exec sleep 60"\n'
+        'wait = f"echo $$ >{sys.argv[2]}; echo started; exec sleep 60"\n'
         'quickstart.quickstart = lambda args: quickstart.run_stage("data", ["sh", "-c", wait], Path("log"))\n'
         'sys.exit(quickstart.main([]))'
     )
     started = tmp_path / 'started'
     process = subprocess.Popen([sys.executable, '-c', code, str(ROOT / 'tools'), str(started)], cwd=tmp_path)
     deadline = time.monotonic() + 30
-    while not (started.is_file() and started.read_text()) and time.monotonic() < deadline:
+    log = tmp_path / 'log'
+    while not (log.is_file() and log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 143
