@@ -216,10 +216,9 @@ def train(plan: Plan, work_dir: Path, data: Path, batch_size: int, device: list[
         print(f'    finished earlier: {shown(checkpoint)}')
         return checkpoint
     command = training_command(plan, batch_size, on_gpu)
-    where = ['--work-dir', work_dir, '--data-root', data, '--resume', *device]
-    run_stage('training', [*command, *where], work_dir / 'train.log')
-    checkpoint = find_checkpoint(work_dir)
-    if checkpoint is None:
+    command += ['--work-dir', str(work_dir), '--data-root', str(data), '--resume', *device]
+    run_stage('training', command, work_dir / 'train.log')
+    if (checkpoint := find_checkpoint(work_dir)) is None:
         raise StageError(f'training left no checkpoint (all output: {shown(work_dir / "train.log")})')
     finished.touch()
     return checkpoint
@@ -231,7 +230,7 @@ def next_command(data: Path, checkpoint: Path) -> str:
         ref = next(ref for ref in map(json.loads, file) if ref['split'] == 'val')
     instances = json.loads((data / 'instances.json').read_text(encoding='utf-8'))
     name = next(image['file_name'] for image in instances['images'] if image['id'] == ref['image_id'])
-    parts = [shown(Path(sys.executable)), shown(ROOT / 'tools/infer.py'), shown(data / 'images' / name)]
+    parts = [shown(path) for path in (Path(sys.executable), ROOT / 'tools/infer.py', data / 'images' / name)]
     return shlex.join([*parts, '--text', ref['sentences'][0]['raw'], '--checkpoint', shown(checkpoint)])
 
 
@@ -258,15 +257,16 @@ def quickstart(args: argparse.Namespace) -> None:
     checkpoint = train(plan, work_dir, data, config.train_dataloader.batch_size, device, on_gpu)
 
     heading('scores: val, testA and testB, then val with the expressions of each image swapped (a minute)')
-    score = [sys.executable, 'tools/test.py', plan.config, checkpoint, '--data-root', data, *device]
+    score: list[str | Path] = [sys.executable, 'tools/test.py', plan.config, checkpoint, '--data-root', data, *device]
     files = [work_dir / 'scores.json', work_dir / 'scores_swapped.json']
-    for file, more in (
+    passes: list[tuple[Path, list]] = [
         (
             files[0],
-            ['--split', 'val', 'testA', 'testB', '--show-dir', work_dir / 'images', '--show-limit', SHOWN_IMAGES],
+            ['--split', 'val', 'testA', 'testB', '--show-dir', work_dir / 'images', '--show-limit', str(SHOWN_IMAGES)],
         ),
         (files[1], ['--split', 'val', '--swap-expressions']),
-    ):
+    ]
+    for file, more in passes:
         where = ['--work-dir', work_dir / 'test', '--metrics-out', file]
         run_stage('scores', [*score, *where, *more], file.with_suffix('.log'))
 
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if args.parse_only:
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         quickstart(args)
     except (StageError, OSError) as error:
