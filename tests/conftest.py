@@ -18,6 +18,7 @@ from mmmagnet.model_converters.parity import make_entries
 torch.set_num_threads(1)
 
 PARITY = Path(__file__).parent / 'data' / 'official_parity'
+SLOW_FOLDERS = [Path(__file__).parent / name for name in ('integration', 'stress')]
 MANIFESTS = {'magnet': 'manifest_small.json', 'lavt': 'manifest_lavt_small.json'}
 
 VOCABULARY = 40
@@ -65,6 +66,13 @@ TINY = dict(
         dict(type='AlignmentHead'),
     ],
 )
+
+
+def pytest_collection_modifyitems(items):
+    """Mark as slow what starts processes; tools/run_tests.sh leaves it out unless it is given --all."""
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

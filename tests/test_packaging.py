@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 import mmmagnet
 
 ROOT = Path(__file__).parents[1]
-INPUTS = ('setup.py', 'pyproject.toml', 'requirements.txt', 'README.md', 'LICENSE', 'MANIFEST.in')
+INPUTS = ('setup.py', 'pyproject.toml', 'requirements.txt', 'README.md', 'LICENSE', 'MANIFEST.in', 'model-index.yml')
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +58,7 @@ def bounds(requirement: Requirement) -> set[str]:
 
 
 def test_every_requirement_is_bounded(requirements):
-    assert set(requirements) == {'', 'onedl', 'openmmlab', 'backbones', 'parquet', 'template', 'dev'}
+    assert set(requirements) == {'', 'onedl', 'openmmlab', 'backbones', 'parquet', 'custom', 'dev'}
     for requirement in (requirement for group in requirements.values() for requirement in group):
         assert bounds(requirement) in ({'>=', '<'}, {'=='}), str(requirement)
 
@@ -83,7 +83,7 @@ def test_default_environment_is_package_and_onedl(requirements):
     )
 
 
-def test_wheel_carries_configs_tools_and_vocabulary(wheel):
+def test_wheel_carries_configs_tools_and_data(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder, inside in (
@@ -94,17 +94,19 @@ def test_wheel_carries_configs_tools_and_vocabulary(wheel):
         files = [
             path.relative_to(ROOT / folder)
             for path in (ROOT / folder).rglob('*')
-            if path.suffix in ('.py', '.sh', '.txt')
+            if path.suffix in ('.py', '.sh', '.txt', '.yaml')
         ]
         files = [path for path in files if '.mim' not in path.parts]
         assert files
         assert {f'{inside}/{path.as_posix()}' for path in files} <= names
     tokenizer = 'mmmagnet/datasets/synthetic/tokenizer'
     assert {f'{tokenizer}/{name}' for name in ('vocab.txt', 'tokenizer.json', 'tokenizer_config.json')} <= names
+    assert {'mmmagnet/py.typed', 'mmmagnet/.mim/model-index.yml'} <= names
     assert {name.split('/')[0].split('-')[0] for name in names} == {'mmmagnet'}
     assert not [name for name in names if '__pycache__' in name or name.endswith('.pyc')]
 
 
+@pytest.mark.slow
 def test_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
     target = tmp_path / 'site'
     options = ['--no-deps', '--no-index', '--no-compile', '--quiet', '--target', str(target)]

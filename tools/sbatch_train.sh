@@ -18,7 +18,7 @@ set_tasks
 mkdir -p "$4"
 # SBATCH_ARGS is a list of words.
 # shellcheck disable=SC2086
-sbatch --partition "$1" --job-name "$2" "${tasks[@]}" --cpus-per-task "${CPUS_PER_TASK:-5}" \
+sbatch --partition "$1" --job-name "$2" "${tasks[@]}" \
   --requeue --open-mode append --output "$4/slurm-%j.log" ${SBATCH_ARGS:-} \
   --wrap "exec bash $(printf '%q ' "$tools/slurm_train.sh" "$@" --resume)" || {
   status=$?

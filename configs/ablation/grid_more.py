@@ -1,4 +1,4 @@
-# grid.py with further variants. Those with pretrained words need `pip install '.[template]'`.
+# grid.py with further variants. Those with pretrained words need `pip install '.[custom]'`.
 _base_ = ['grid.py']
 
 runs = {

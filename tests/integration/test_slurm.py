@@ -148,7 +148,7 @@ def wait_until(reached, what: str, log: Path, seconds: int = 240) -> None:
 
 def test_preempted_job_goes_on_and_equals_torchrun(slurm, tmp_path, monkeypatch):
     """A job of a better partition takes the node; the batch job is requeued, resumes and ends as if undisturbed."""
-    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', str(Path(__file__).parent))  # pausing_disk.py
+    monkeypatch.setitem(ENVIRONMENT, 'PYTHONPATH', str(ROOT / 'tests' / 'stress'))  # pausing_disk.py
     monkeypatch.setitem(ENVIRONMENT, 'SBATCH_ARGS', '--time 10 --overcommit')
     data = make_data(tmp_path / 'data')
     config = tmp_path / 'eventful.py'
@@ -159,7 +159,8 @@ def test_preempted_job_goes_on_and_equals_torchrun(slurm, tmp_path, monkeypatch)
     assert submitted.returncode == 0, submitted.stdout
     job = submitted.stdout.split()[-1]
     log = work / f'slurm-{job}.log'
-    wait_until(lambda: (work / 'last_checkpoint').exists(), 'no checkpoint', log)
+    wait_until(lambda: (work / 'last_checkpoint').exists() or job_state(job) == 'FAILED', 'no checkpoint', log)
+    assert (work / 'last_checkpoint').exists(), log.read_text()[-3000:]
     subprocess.run(['srun', '-p', 'high', '--exclusive', 'true'], timeout=120, check=True, capture_output=True)
     assert 'error: stopped by SIGTERM' in log.read_text()
     subprocess.run(['scontrol', 'update', f'JobId={job}', 'StartTime=now'], timeout=20, check=False)  # no pause first

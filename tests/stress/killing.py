@@ -1,6 +1,6 @@
 """Kill a training again and again, and compare what it becomes with one that nobody touched.
 
-    python tests/tools/killing.py --kills 20 --processes 2 --out /tmp/killing
+    python tests/stress/killing.py --kills 20 --processes 2 --out /tmp/killing
 
 The same command goes on from what stands in the folder. `test_survival` does it with a few kills.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from killing import CONFIG, command_of, differences, make_data, start, train_through
 
-CAUSES = {'one': 'was ended by SIGKILL; the others were stopped', 'term': 'error: stopped by SIGTERM'}
+CAUSES = {'one': 'Signal 9 (SIGKILL) received by PID', 'term': 'error: stopped by SIGTERM'}
 
 
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='finds processes by /proc')
@@ -22,10 +22,9 @@ def test_killed_while_saving(tmp_path):
     kills = [('writing', way) for way in ways]
     events = train_through(kills, command_of(config, data, killed, 2), tmp_path, killed, seed=0)
     assert [event['way'] for event in events] == ways
-    assert [event['status'] for event in events] == [-9, 128 + 9, 128 + 15]
+    assert [event['status'] for event in events] == [-9, 1, 1]  # torchrun's
     assert any(name.endswith('.part') for name in events[0]['left'])  # cut off in the middle
     for life, way in enumerate(ways[1:], start=1):
-        *_, line = (tmp_path / f'life_{life}.log').read_text().splitlines()
-        assert CAUSES[way] in line
+        assert CAUSES[way] in (tmp_path / f'life_{life}.log').read_text()
     assert differences(whole, killed) == []
     assert not list(killed.glob('*.part'))
