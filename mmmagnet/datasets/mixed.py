@@ -46,8 +46,8 @@ class MixedReferringDataset(Dataset):
         >>> part = dict(type='RefCOCODataset', split='train', pipeline=[dict(type='SampleExpression')])
         >>> roots = 'data/refcoco_unc', 'data/refcoco+_unc', 'data/refcocog_umd'
         >>> dataset = MixedReferringDataset([dict(part, data_root=root) for root in roots])
-        >>> dataset[0]['expression']
-        'the lady with the blue shirt'
+        >>> dataset[0]['split']
+        'train'
     """
 
     takes_epoch = True  # EpochSampler looks for it

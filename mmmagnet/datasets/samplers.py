@@ -37,7 +37,7 @@ class EpochSampler(Sampler):
         >>> sampler = EpochSampler(dataset, seed=1)
         >>> sampler.set_epoch(3)
         >>> next(iter(sampler))
-        (3, 20817)
+        (3, 20333)
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class LoadReferringMask(BaseTransform):
 
     Example:
         >>> ref = dict(segmentations=[[[0, 0, 3, 0, 3, 2, 0, 2]]], height=4, width=6, img_path='1.jpg', ref_id=0)
-        >>> LoadReferringMask()(dict(ref, ori_shape=(4, 6)))['gt_seg_map'].sum()
+        >>> print(LoadReferringMask()(dict(ref, ori_shape=(4, 6)))['gt_seg_map'].sum())
         6
     """
 
