@@ -45,12 +45,13 @@ class EpochSamplerHook(DistSamplerSeedHook):
     def before_train(self, runner: Runner) -> None:
         """Hand down the seed, before workers copy the dataset."""
         loader = runner.train_dataloader
-        shared = [runner.seed]  # with diff_rank_seed, each process has a seed of its own
-        broadcast_object_list(shared)
+        seeds = [runner.seed]  # with diff_rank_seed, each process has a seed of its own
+        broadcast_object_list(seeds)
+        (seed,) = seeds
         if isinstance(loader.sampler, EpochSampler):
-            if loader.sampler.seed not in (None, shared[0]):
+            if loader.sampler.seed not in (None, seed):
                 raise ConfigError(
-                    f'train_dataloader.sampler.seed={loader.sampler.seed}, but randomness.seed={shared[0]}: state the '
+                    f'train_dataloader.sampler.seed={loader.sampler.seed}, but randomness.seed={seed}: state the '
                     'seed once, as randomness.seed'
                 )
         elif takes_epoch(loader.dataset):
@@ -60,11 +61,12 @@ class EpochSamplerHook(DistSamplerSeedHook):
                 'iteration-based loop'
             )
         model = getattr(runner.model, 'module', runner.model)
-        for part in (loader.sampler, loader.dataset, getattr(model, 'data_preprocessor', None)):
+        parts: list[Any] = [loader.sampler, loader.dataset, getattr(model, 'data_preprocessor', None)]
+        for part in parts:
             if hasattr(part, 'seed'):
-                part.seed = shared[0]
+                part.seed = seed
         iterator = getattr(runner.train_loop, 'dataloader_iterator', None)
-        if getattr(iterator, '_iterator', None) is not None:  # upstream's iteration-based loop has started its workers
+        if iterator is not None and iterator._iterator is not None:  # upstream MMEngine has started the workers
             loader._iterator = None
             runner.train_loop.dataloader_iterator = type(iterator)(loader)
 
