@@ -202,18 +202,12 @@ def test_workers_of_upstream_start_again_with_the_seed(data_root, tmp_path, monk
     assert train(config_of(data_root, tmp_path / 'eager', 1, 'iteration'), stop=5)[0] == expected
 
 
-SAMPLERS = {
-    'DefaultSampler': dict(type='DefaultSampler', shuffle=True),
-    'InfiniteSampler': dict(type='InfiniteSampler', shuffle=True),
-}
-
-
-@pytest.mark.parametrize('sampler', SAMPLERS)
+@pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
 @pytest.mark.parametrize('wrap', [dict, lambda part: dict(type='RepeatDataset', dataset=part, times=2)])
 def test_samplers_without_epochs_are_refused(data_root, tmp_path, sampler, wrap):
     config = config_of(data_root, tmp_path)
     part = config.train_dataloader.dataset.datasets[0]
-    config.train_dataloader = {**config.train_dataloader, 'sampler': SAMPLERS[sampler], 'dataset': wrap(part)}
+    config.train_dataloader = {**config.train_dataloader, 'sampler': dict(type=sampler), 'dataset': wrap(part)}
     with pytest.raises(ConfigError, match=f"a {sampler} gives no epochs, .* use dict\\(type='EpochSampler'\\)"):
         train(config)
 
@@ -288,10 +282,6 @@ def in_order(seen):
     ]
 
 
-def plain(seen):
-    return json.loads(json.dumps(seen))
-
-
 @pytest.mark.filterwarnings('ignore')
 def test_two_processes(data_root, tmp_path):
     config = config_of(data_root, tmp_path / 'run', workers=1, launcher='pytorch')
@@ -304,7 +294,7 @@ def test_two_processes(data_root, tmp_path):
     assert [seen[4:] for seen in whole] == rest
     # one process goes on where two stopped, with what was left of the epoch; two repeat one
     alone, _ = train(config_of(data_root, tmp_path / 'alone', batch=4), resume=checkpoint)
-    left = [sample for _, _, batch in plain(alone) for sample in batch]
+    left = [sample for _, _, batch in alone for sample in batch]
     together = in_order(rest)
     assert left[:7] == together[:7]
     assert left[7 : 7 + ITEMS] == together[8 : 8 + ITEMS]
