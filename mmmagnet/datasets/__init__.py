@@ -1,4 +1,4 @@
-"""Referring sets, their order and their transforms."""
+"""Referring datasets, their sampler and their transforms."""
 
 from . import transforms
 from .mixed import MixedReferringDataset

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from mmmagnet.registry import DATASETS
 
-from .randomness import make_draw, split_visit
+from .randomness import ItemIndex, split_index
 from .refcoco import RefCOCODataset
 from .refs_io import read_refs
 
@@ -24,22 +24,33 @@ from .refs_io import read_refs
 class MixedReferringDataset(Dataset):
     """Training splits of several sets, one after another, without the images that any of the sets holds out.
 
-    The sets share COCO's images: what one trains on is in another's val or test. An image is held out if a set has it
-    in a split that the mix does not train on; by its id, so the sets must number their images alike, as RefCOCO,
-    RefCOCO+ and RefCOCOg do. A set used alone is as published: nothing is held against it, also where its own train and
-    val share images, as in RefCOCOg's google partition.
+    The sets share COCO's images: an image that one set trains on is in another's val or test. An image is held out if a
+    set has it in a split that the mix does not train on. Images are compared by id, so the sets must number them alike,
+    as RefCOCO, RefCOCO+ and RefCOCOg do. A set used alone is as published: its own splits may share images, as those of
+    RefCOCOg's google partition do.
 
-    Items are asked for by visit, as in `RefCOCODataset`, and what is drawn depends on seed, epoch and the item's place
-    in the mix alone.
+    Indices are those of `RefCOCODataset`: what is random follows from the seed, the epoch and the place in the mix.
 
     Args:
         datasets: Configs of `RefCOCODataset`, for training.
         exclude_held_out: Leave out the refs of images that are held out. Off, scores on those splits mean little.
         lazy_init: Wait with reading until `full_init`.
 
+    Attributes:
+        seed: Seed of the items, 0 at first. In a training it is ``randomness.seed``, which `EpochSamplerHook` sets.
+
     Raises:
         DataError: As the datasets do, and if a set has no ref left.
+
+    Example:
+        >>> part = dict(type='RefCOCODataset', split='train', pipeline=[dict(type='SampleExpression')])
+        >>> roots = 'data/refcoco_unc', 'data/refcoco+_unc', 'data/refcocog_umd'
+        >>> dataset = MixedReferringDataset([dict(part, data_root=root) for root in roots])
+        >>> dataset[0]['split']
+        'train'
     """
+
+    takes_epoch = True  # EpochSampler looks for it
 
     def __init__(
         self, datasets: Sequence[dict[str, Any]], exclude_held_out: bool = True, lazy_init: bool = False
@@ -50,7 +61,7 @@ class MixedReferringDataset(Dataset):
         if any(dataset.test_mode for dataset in self.datasets):
             raise ValueError('MixedReferringDataset is for training: leave test_mode out, and score one set at a time')
         self.exclude_held_out = exclude_held_out
-        self.by_visit = False  # set by EpochSampler
+        self.seed = 0
         self.test_mode = False
         self.metainfo = self.datasets[0].metainfo
         self._ends: list[int] = []
@@ -63,7 +74,7 @@ class MixedReferringDataset(Dataset):
             return
         held_out = self._held_out()
         for dataset in self.datasets:
-            dataset.leave_out(held_out)
+            dataset.exclude_images(held_out)
             dataset.full_init()
         self._ends = list(accumulate(map(len, self.datasets)))
 
@@ -71,17 +82,12 @@ class MixedReferringDataset(Dataset):
         self.full_init()
         return self._ends[-1]
 
-    def __getitem__(self, visit: int) -> Any:
-        """The item of a visit, ``epoch * len(self) + item``, through its set's pipeline."""
-        epoch, item = split_visit(visit, len(self))
-        number = int(np.searchsorted(self._ends, item, side='right'))
+    def __getitem__(self, index: ItemIndex) -> Any:
+        """Item `index`, or `(epoch, index)`, through its set's pipeline."""
+        epoch, index = split_index(index, len(self))
+        number = bisect_right(self._ends, index)
         dataset = self.datasets[number]
-        draw = make_draw(dataset.seed, epoch, item, self.by_visit)
-        return dataset.prepare_item(item - self._ends[number] + len(dataset), draw)
-
-    def __iter__(self) -> Iterator[Any]:
-        """All items once, at epoch 0."""
-        return (self[item] for item in range(len(self)))
+        return dataset.prepare_data(index - self._ends[number] + len(dataset), (self.seed, epoch, index))
 
     def _held_out(self) -> set[int]:
         """Ids of the images that no part may train on."""

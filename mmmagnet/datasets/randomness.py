@@ -1,51 +1,51 @@
-"""What is drawn for an item: by seed, epoch and item alone."""
+"""What is random for an item: it follows from seed, epoch and index alone."""
 
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 
-Draw = tuple[int, int, int]
-"""(seed, epoch, item): all that is drawn for a training item follows from it."""
+ItemIndex = int | tuple[int, int]
+"""Place of an item in its dataset; with its epoch before it, unless that is epoch 0."""
 
 
-def split_visit(visit: int, size: int) -> tuple[int, int]:
-    """Epoch and item of a visit, ``epoch * size + item``; a negative one counts from the end of the first epoch.
+def split_index(index: ItemIndex, size: int) -> tuple[int, int]:
+    """Epoch and place, counted from the front, of an index into `size` items.
 
     Raises:
         IndexError: If there are not so many items.
     """
-    if visit < -size:
-        raise IndexError(f'visit {visit} of {size} items')
-    return divmod(visit if visit >= 0 else visit + size, size)
-
-
-def make_draw(seed: int, epoch: int, item: int, seeded: bool) -> Draw:
-    """The draw of a visit; one of numpy's random state where `seeded` is off, as the epoch is not known then."""
-    if seeded:
-        return seed, epoch, item
-    first, second, third = np.random.randint(2**31, size=3).tolist()
-    return first, second, third
-
-
-def generator_of(draw: Draw, name: str) -> np.random.Generator:
-    """The random numbers of one transform: those of another name are independent of them."""
-    return np.random.default_rng((*draw, zlib.crc32(name.encode())))
+    epoch, place = index if isinstance(index, tuple) else (0, index)
+    if not -size <= place < size:
+        raise IndexError(f'index {place} into {size} items')
+    return epoch, place % size
 
 
 @contextmanager
-def random_state_of(draw: Draw) -> Iterator[None]:
-    """Set Python's and numpy's random state, of which mmcv's and mmseg's transforms draw, and put them back after."""
-    before = random.getstate(), np.random.get_state()
-    state = np.random.SeedSequence(draw).generate_state(4)
+def seeded(seed: int, epoch: int, index: int) -> Iterator[np.random.Generator]:
+    """The random numbers of an item, for our transforms.
+
+    Within the context the random states of Python, NumPy and PyTorch follow from the item, too: mmcv's, mmseg's and
+    torchvision's transforms draw from them. They are put back afterwards.
+
+    Example:
+        >>> with seeded(seed=0, epoch=3, index=7) as rng:
+        ...     first = rng.integers(10)
+        >>> with seeded(seed=0, epoch=3, index=7) as rng:
+        ...     assert rng.integers(10) == first
+    """
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    state = np.random.SeedSequence((seed, epoch, index)).generate_state(4)
     random.seed(state.tobytes())
     np.random.seed(state)
+    torch.default_generator.manual_seed(int(state[0]))  # torch.manual_seed would reseed the GPUs of a training
     try:
-        yield
+        yield np.random.default_rng((seed, epoch, index))
     finally:
         random.setstate(before[0])
         np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

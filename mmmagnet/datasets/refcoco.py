@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmmagnet.registry import DATASETS
 from mmmagnet.utils.errors import DataError
 
-from .randomness import Draw, make_draw, random_state_of, split_visit
+from .randomness import ItemIndex, seeded, split_index
 from .refs_io import count_distractors, read_instances, read_refs
 
 
@@ -21,13 +21,14 @@ from .refs_io import count_distractors, read_instances, read_refs
 class RefCOCODataset(BaseDataset):
     """One split of a prepared folder (``refs.jsonl``, ``instances.json``, ``images/``).
 
-    A training item is a ref with all its sentences, of which the pipeline draws one at each visit; a test item is one
-    (ref, sentence) pair, in the order of the file, with `distractors`: how many other objects of its category are
-    annotated in its image, COCO's crowds not counted. Items are kept serialised in one buffer, which forked workers
-    share.
+    A training item is a ref with all its sentences, of which the pipeline samples one each time. A test item is one
+    (ref, sentence) pair, in the order of the file. Its `distractors` counts the other objects of its category in its
+    image, COCO's crowds left out. Items are kept serialised in one buffer, which forked workers share.
 
-    What is drawn for an item depends on seed, epoch and item alone where `EpochSampler` gives the order: our transforms
-    draw from ``results['draw']``, and Python's and numpy's random state, of which others draw, is set from it.
+    ``dataset[i]`` is item i as epoch 0 shows it, and ``dataset[epoch, i]`` as another epoch does. All that is random in
+    it follows from (seed, epoch, i): our transforms draw from ``results['rng']``, and Python's, NumPy's and PyTorch's
+    random states, from which other transforms draw, are set for the item. Train with `EpochSampler`; samplers that
+    give plain integers show epoch 0 in every epoch.
 
     Args:
         data_root: The prepared folder.
@@ -35,19 +36,29 @@ class RefCOCODataset(BaseDataset):
         pipeline: Transforms.
         data_prefix: ``img_path``, folder of the images, under `data_root`. Default: ``images``.
         test_mode: Test items instead of training items.
-        seed: Of what is drawn for training items.
         swap_expressions: Give each test item the sentences of another ref of its image, to see whether a network
             reads them. Refs that are alone in their image are left out.
         indices: Use only these items, or the first so many.
         serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
 
+    Attributes:
+        seed: Seed of the items, 0 at first. In a training it is ``randomness.seed``, which `EpochSamplerHook` sets.
+
     Raises:
         DataError: If a file is missing or damaged, the split does not exist, or a ref names what is not there; at an
             item, if its image cannot be read.
+
+    Example:
+        >>> dataset = RefCOCODataset('data/refcoco_unc', split='train', pipeline=[dict(type='SampleExpression')])
+        >>> len(dataset)
+        42404
+        >>> dataset[0]['ref_id'] == dataset[5, 0]['ref_id']  # in epoch 5, with another expression perhaps
+        True
     """
 
     METAINFO = {'classes': ('background', 'referred'), 'palette': [[0, 0, 0], [255, 64, 64]]}  # noqa: RUF012
+    takes_epoch = True  # EpochSampler looks for it
 
     def __init__(
         self,
@@ -56,7 +67,6 @@ class RefCOCODataset(BaseDataset):
         pipeline: Sequence[dict | Callable] = (),
         data_prefix: dict[str, str] | None = None,
         test_mode: bool = False,
-        seed: int = 0,
         swap_expressions: bool = False,
         indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
@@ -65,10 +75,9 @@ class RefCOCODataset(BaseDataset):
         if swap_expressions and not test_mode:
             raise ValueError('swap_expressions is for scoring: set test_mode=True')
         self.split = split
-        self.seed = seed
+        self.seed = 0
         self.swap_expressions = swap_expressions
-        self.by_visit = False  # set by EpochSampler
-        self._left_out: Collection[int] = ()
+        self._excluded: Collection[int] = ()
         super().__init__(
             ann_file='refs.jsonl',
             data_root=str(data_root),
@@ -80,11 +89,15 @@ class RefCOCODataset(BaseDataset):
             lazy_init=lazy_init,
         )
 
-    def leave_out(self, image_ids: Collection[int]) -> None:
-        """Leave out the refs of these images. For a dataset built with ``lazy_init``, before anything is read."""
+    def exclude_images(self, image_ids: Collection[int]) -> None:
+        """Leave out the refs of these images, in a dataset that was built with ``lazy_init`` and is not read yet.
+
+        Raises:
+            RuntimeError: If the dataset is read already.
+        """
         if self._fully_initialized:
-            raise RuntimeError(f'{self.ann_file}: is read already; build it with lazy_init=True to leave images out')
-        self._left_out = image_ids
+            raise RuntimeError(f'{self.ann_file}: is read already; build it with lazy_init=True to exclude images')
+        self._excluded = image_ids
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the split's refs and join their images and annotations."""
@@ -95,8 +108,8 @@ class RefCOCODataset(BaseDataset):
             pairs = swap_sentences(refs)
             left_out = f'{len(refs) - len(pairs)} of {len(refs)} refs are alone in their image'
             if not pairs:
-                raise DataError(f'{self.ann_file}: split {self.split!r} cannot exchange expressions: {left_out}')
-            print_log(f'{self.split}: expressions are exchanged; {left_out} and left out', 'current')
+                raise DataError(f'{self.ann_file}: split {self.split!r} cannot swap expressions: {left_out}')
+            print_log(f'{self.split}: expressions are swapped; {left_out} and left out', 'current')
         items = []
         for ref, sentences in pairs:
             file_name, width, height = instances.images[ref['image_id']]
@@ -119,28 +132,22 @@ class RefCOCODataset(BaseDataset):
                 items.append({**item, 'sentences': [sentence['raw']], 'sent_id': sentence['sent_id'], **extra})
         return items
 
-    def __getitem__(self, visit: int) -> Any:
-        """The item of a visit, ``epoch * len(self) + item``, through the pipeline. Never another one in its place."""
-        if not self._fully_initialized:
-            self.full_init()
-        return self.prepare_data(visit)
+    def __getitem__(self, index: ItemIndex) -> Any:
+        """Item `index`, or `(epoch, index)`, through the pipeline; never another one in its place."""
+        epoch, index = split_index(index, len(self))
+        return self.prepare_data(index, (self.seed, epoch, index))
 
-    def __iter__(self) -> Iterator[Any]:
-        """All items once, at epoch 0: visits have no end that would stop a loop over the dataset."""
-        return (self[item] for item in range(len(self)))
+    def prepare_data(self, idx: int, randomness: tuple[int, int, int] | None = None) -> Any:
+        """Run the pipeline on an item.
 
-    def prepare_data(self, visit: int) -> Any:
-        """Take a visit apart and run the pipeline on its item."""
-        epoch, item = split_visit(visit, len(self))
-        return self.prepare_item(item, make_draw(self.seed, epoch, item, self.by_visit or self.test_mode))
-
-    def prepare_item(self, item: int, draw: Draw) -> Any:
-        """Run the pipeline on an item, with all that is random in it by `draw`."""
-        results = self.get_data_info(item)
-        results['draw'] = draw
+        Args:
+            idx: The item.
+            randomness: Seed, epoch and index that all that is random follows from. Default: the item's in epoch 0.
+        """
+        results = self.get_data_info(idx)
         path = results['img_path']
         try:
-            with random_state_of(draw):
+            with seeded(*(randomness or (self.seed, 0, idx))) as results['rng']:
                 packed = self.pipeline(results)
         except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
             if not Path(path).is_file():
@@ -164,15 +171,15 @@ class RefCOCODataset(BaseDataset):
         if not refs:
             raise DataError(f'{path}: split {self.split!r} has no refs; splits there: {", ".join(sorted(images_of))}')
         own = images_of.pop(self.split)
-        if self._left_out:
-            refs, whole = [ref for ref in refs if ref['image_id'] not in self._left_out], len(refs)
+        if self._excluded:
+            refs, whole = [ref for ref in refs if ref['image_id'] not in self._excluded], len(refs)
             kept = {ref['image_id'] for ref in refs}
             print_log(
-                f'{path}: split {self.split!r} goes without {whole - len(refs)} of its {whole} refs, on '
+                f'{path}: split {self.split!r} excludes {whole - len(refs)} of its {whole} refs, on '
                 f'{len(own) - len(kept)} of its {len(own)} images',
                 'current',
             )
-            own, self._left_out = kept, ()
+            own, self._excluded = kept, ()
             if not refs:
                 raise DataError(f'{path}: no ref of split {self.split!r} is left: all its images are held out')
         shared = {split: len(own & images) for split, images in images_of.items() if own & images}
@@ -187,7 +194,7 @@ class RefCOCODataset(BaseDataset):
 
 
 def swap_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
-    """Pair each ref with the sentences of the next ref of its image that means something else, going around."""
+    """Pairs of a ref and the sentences of the next ref of its image with another object, in a circle."""
     by_image: dict[int, list[dict]] = defaultdict(list)
     for ref in refs:
         by_image[ref['image_id']].append(ref)

@@ -14,12 +14,12 @@ from mmmagnet.utils.errors import DataError
 
 
 class Annotation(NamedTuple):
-    """An object.
+    """Outline and category of an object.
 
     Attributes:
         segmentation: Polygons or RLE.
-        category_id: None where the file does not tell.
-        crowd: One outline around several objects.
+        category_id: Number of its category, None where the file has none.
+        crowd: Whether one outline surrounds several objects.
     """
 
     segmentation: Any
@@ -28,12 +28,12 @@ class Annotation(NamedTuple):
 
 
 class Instances(NamedTuple):
-    """What belongs to some refs.
+    """Images and objects of some refs.
 
     Attributes:
-        images: File name, width and height by id.
-        annotations: The objects that the refs name, by id.
-        objects: Number of objects by image and category, crowds not counted; empty unless asked for.
+        images: File name, width and height (pixels) by id.
+        annotations: Objects that the refs name, by id.
+        objects: Number of objects by image and category, crowds left out; empty unless asked for.
     """
 
     images: dict[int, tuple[str, int, int]]
@@ -42,12 +42,12 @@ class Instances(NamedTuple):
 
 
 def read_refs(path: Path, split: str | None = None, whole: bool = False) -> Iterator[dict]:
-    """The refs of a prepared folder, each with `split` and `image_id`; those of `split` are checked whole.
+    """Refs of a prepared folder, of all splits; each has a checked `split` and `image_id`.
 
     Args:
         path: ``refs.jsonl``.
-        split: Of what is needed.
-        whole: Check those of every split whole.
+        split: Split whose refs are checked whole.
+        whole: Check the refs of every split whole.
 
     Raises:
         DataError: If the file is missing or damaged.
@@ -73,15 +73,15 @@ def read_refs(path: Path, split: str | None = None, whole: bool = False) -> Iter
 
 
 def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instances:
-    """Read what belongs to the refs.
+    """Read the images and objects of some refs.
 
     Args:
         path: ``instances.json``.
-        refs: As `read_refs` gives them.
+        refs: Refs from `read_refs`.
         count_objects: Count all objects, for `count_distractors`.
 
     Raises:
-        DataError: If the file is missing or damaged, or has not what a ref names.
+        DataError: If the file is missing or damaged, or lacks an image or object of a ref.
     """
     if not path.is_file():
         raise DataError(f'{path}: is missing; convert the set again')
@@ -120,7 +120,7 @@ def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instanc
 
 
 def _category(ann: dict) -> int | None:
-    """Number of an annotation's category; raises TypeError if it is none."""
+    """Number of an annotation's category, or None; raises TypeError for anything else."""
     category_id = ann.get('category_id')
     if category_id is not None and not isinstance(category_id, int):
         raise TypeError(f'category_id is {category_id!r:.60}')
@@ -128,7 +128,7 @@ def _category(ann: dict) -> int | None:
 
 
 def count_distractors(ref: dict, instances: Instances) -> int | None:
-    """Other objects of a ref's category in its image, crowds not counted; None if no category is known."""
+    """Number of other objects of a ref's category in its image, crowds left out; None if no category is known."""
     own = [instances.annotations[ann_id] for ann_id in set(ref['ann_ids'])]
     categories = {ann.category_id for ann in own if ann.category_id is not None}
     if not categories:
@@ -139,7 +139,7 @@ def count_distractors(ref: dict, instances: Instances) -> int | None:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Without Python's search for cycles, which doubles the time of reading a large JSON file."""
+    """Switch off Python's search for cycles, which doubles the time of reading a large JSON file."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,10 +1,10 @@
-"""Prepared folders as items: joins, order, visits, draws, errors."""
+"""Prepared folders as items: joins, order, randomness, errors."""
 
+import itertools
 import pickle
 
 import numpy as np
 import pytest
-from mmengine.dataset import DefaultSampler
 from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
@@ -17,10 +17,10 @@ IMAGE = [dict(type='LoadImageFromFile', color_type='color_ignore_orientation', i
 
 def test_train_items(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train')
-    dataset.by_visit = True
-    assert len(dataset) == 3
+    assert len(dataset) == len(list(dataset)) == 3
     assert dataset.metainfo['classes'] == ('background', 'referred')
     first = dataset[0]
+    first.pop('rng')
     assert first == {
         'img_path': str(prepared / 'images' / '1.png'),
         'height': 16,
@@ -30,7 +30,6 @@ def test_train_items(prepared):
         'split': 'train',
         'sentences': ['left one', 'the small box', 'first'],
         'sample_idx': 0,
-        'draw': (0, 0, 0),
     }
 
 
@@ -81,24 +80,20 @@ def test_distractors_are_others_of_the_category(content, write, tmp_path):
     assert not any('distractors' in item for item in dataset)
 
 
-def test_visits(prepared):
-    dataset = RefCOCODataset(data_root=prepared, split='train', seed=5)
-    dataset.by_visit = True
-    for epoch in range(3):
-        for item in range(3):
-            results = dataset[epoch * 3 + item]
-            assert results['draw'] == (5, epoch, item)
-            assert results['ref_id'] == item
-    assert dataset[-1]['ref_id'] == 2
-    with pytest.raises(IndexError):
-        dataset[-4]
-
-
-def test_other_samplers_draw_anew(prepared):
-    dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[dict(type='SampleExpression')], seed=5)
-    loader = DataLoader(dataset, 1, sampler=DefaultSampler(dataset, shuffle=False), collate_fn=list)
-    seen = {results['expression'] for _ in range(40) for (results,) in loader if results['ref_id'] == 0}
-    assert seen == {'left one', 'the small box', 'first'}
+def test_indices(prepared):
+    dataset = RefCOCODataset(data_root=prepared, split='train')
+    dataset.seed = 5
+    for epoch, item in itertools.product(range(3), range(3)):
+        results = dataset[epoch, item]
+        assert results['ref_id'] == item
+        assert results['rng'].random() == np.random.default_rng((5, epoch, item)).random()
+    for index, same in ((0, (0, 0)), (-1, (0, 2)), (np.int64(1), (0, 1)), ((4, -3), (4, 0))):
+        first, second = dataset[index], dataset[same]
+        assert first['sample_idx'] == second['sample_idx'] == same[1]
+        assert first['rng'].random() == second['rng'].random()
+    for index in (3, -4, (1, 3), (1, -4)):
+        with pytest.raises(IndexError, match='into 3 items'):
+            dataset[index]
 
 
 @pytest.mark.parametrize('serialize_data', [True, False])
@@ -119,43 +114,42 @@ def test_lazy_until_used(prepared):
 
 def test_keeps_only_what_the_split_needs(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train')
-    dataset.by_visit = True
     assert not dataset.data_list
     # annotations 13 to 15 belong to val or to nobody
     kept = [segmentation for item in dataset for segmentation in item['segmentations']]
     assert len(kept) == 3
     clone = pickle.loads(pickle.dumps(dataset))
-    assert list(clone) == list(dataset)
+    assert [item['ref_id'] for item in clone] == [item['ref_id'] for item in dataset]
 
 
-def test_exchanged_expressions(prepared, caplog):
+def test_swapped_expressions(prepared, caplog):
     settings = dict(data_root=prepared, split='val', test_mode=True)
-    exchanged = RefCOCODataset(**settings, swap_expressions=True, lazy_init=True)
+    swapped = RefCOCODataset(**settings, swap_expressions=True, lazy_init=True)
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
-    exchanged.full_init()
+    swapped.full_init()
     logger.removeHandler(caplog.handler)
     assert '1 of 4 refs are alone' in caplog.text
     # ref 4 means the same as ref 3, so ref 3 takes from ref 5, and 5 goes around to 3
-    assert [(item['ref_id'], item['sentences'][0], item['sent_id'], item.get('family')) for item in exchanged] == [
+    assert [(item['ref_id'], item['sentences'][0], item['sent_id'], item.get('family')) for item in swapped] == [
         (3, 'both', 9, None),
         (4, 'both', 9, None),
         (5, 'top', 6, 'position'),
         (5, 'top left', 7, 'position'),
     ]
     masks = {item['ref_id']: item['segmentations'] for item in RefCOCODataset(**settings)}
-    assert all(item['segmentations'] == masks[item['ref_id']] for item in exchanged)
+    assert all(item['segmentations'] == masks[item['ref_id']] for item in swapped)
     with pytest.raises(ValueError, match='test_mode'):
         RefCOCODataset(data_root=prepared, split='val', swap_expressions=True)
 
 
-def test_nothing_to_exchange(content, write, tmp_path):
+def test_nothing_to_swap(content, write, tmp_path):
     content['refs'] = content['refs'][2:3]
     with pytest.raises(DataError, match='1 of 1 refs are alone'):
         RefCOCODataset(data_root=write(content, tmp_path / 'set'), split='train', test_mode=True, swap_expressions=True)
 
 
-def drawn(dataset, workers, epochs):
+def sampled(dataset, workers, epochs):
     """Expressions by (epoch, item), through a real loader."""
     sampler = EpochSampler(dataset, seed=1)
     loader = DataLoader(
@@ -164,12 +158,12 @@ def drawn(dataset, workers, epochs):
     found = {}
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
-        found.update({item['draw'][1:]: item['expression'] for batch in loader for item in batch})
+        found.update({(epoch, item['sample_idx']): item['expression'] for batch in loader for item in batch})
     return found
 
 
 @pytest.mark.filterwarnings('ignore:This DataLoader will create')  # more workers than cores
-def test_draws_depend_on_seed_epoch_and_item_alone(prepared):
+def test_expressions_follow_from_seed_epoch_and_index_alone(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=TRAIN)
     expected = {}
     for epoch in range(12):
@@ -177,12 +171,12 @@ def test_draws_depend_on_seed_epoch_and_item_alone(prepared):
             said = dataset.get_data_info(item)['sentences']
             choice = 0 if len(said) == 1 else np.random.default_rng((0, epoch, item)).integers(len(said))
             expected[epoch, item] = said[choice]
-    for workers in (0, 1, 3):
-        assert drawn(dataset, workers, 12) == expected
+    for workers in (0, 1, 4):
+        assert sampled(dataset, workers, 12) == expected
     for item in range(3):  # over the epochs everything is said
         assert {expected[epoch, item] for epoch in range(12)} == set(dataset.get_data_info(item)['sentences'])
-    other = RefCOCODataset(data_root=prepared, split='train', pipeline=TRAIN, seed=1)
-    assert drawn(other, 0, 12) != expected
+    dataset.seed = 1
+    assert sampled(dataset, 0, 12) != expected
 
 
 def change(field, value, number=0):

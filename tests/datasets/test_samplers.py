@@ -1,30 +1,34 @@
-"""The order of visits: by seed and epoch alone, whatever the number of processes."""
+"""The order of items: by seed and epoch alone, whatever the number of processes."""
 
 import itertools
 
+import numpy as np
 import pytest
+from mmengine.dataset import ConcatDataset, RepeatDataset
+from torch.utils.data import Subset
 
-from mmmagnet.datasets import EpochSampler, samplers
+from mmmagnet.datasets import EpochSampler, RefCOCODataset, samplers
+from mmmagnet.utils.errors import ConfigError
 
 
-class Visited(list):
-    """Something that takes visits, as far as a sampler knows."""
+class Items(list):
+    """Something that takes (epoch, index), as far as a sampler knows."""
 
-    by_visit = False
+    takes_epoch = True
 
 
 def make(monkeypatch, size, rank=0, world=1, **settings):
     monkeypatch.setattr(samplers, 'get_dist_info', lambda: (rank, world))
-    return EpochSampler(Visited(range(size)), **settings)
+    return EpochSampler(Items(range(size)), **settings)
 
 
 def merged(monkeypatch, size, world, batches, batch, **settings):
-    """The visits of `world` processes, as their steps consume them together."""
+    """Indices of `world` processes, as their steps consume them together."""
     streams = [iter(make(monkeypatch, size, rank, world, **settings)) for rank in range(world)]
     steps = []
     for _ in range(batches):
         parts = [list(itertools.islice(stream, batch)) for stream in streams]
-        steps += [visit for group in itertools.zip_longest(*parts) for visit in group]
+        steps += [index for group in itertools.zip_longest(*parts) for index in group]
     return steps
 
 
@@ -33,14 +37,14 @@ def test_epochs_are_permutations(monkeypatch):
     orders = []
     for epoch in range(3):
         sampler.set_epoch(epoch)
-        visits = list(sampler)
-        assert visits == list(sampler)
-        assert sorted(visits) == list(range(epoch * 50, epoch * 50 + 50))
-        orders.append([visit - epoch * 50 for visit in visits])
+        indices = list(sampler)
+        assert indices == list(sampler)
+        assert sorted(indices) == [(epoch, item) for item in range(50)]
+        orders.append([item for _, item in indices])
+        assert orders[-1] == np.random.default_rng((3, epoch)).permutation(50).tolist()
     assert orders[0] != orders[1] != orders[2] != orders[0]
-    other = make(monkeypatch, 50, seed=4)
-    assert list(other) not in ([visit % 50 for visit in order] for order in orders)
-    assert list(make(monkeypatch, 5, shuffle=False)) == [0, 1, 2, 3, 4]
+    assert list(make(monkeypatch, 5, shuffle=False)) == [(0, item) for item in range(5)]
+    assert list(make(monkeypatch, 20)) == list(make(monkeypatch, 20, seed=0)) != list(make(monkeypatch, 20, seed=1))
 
 
 @pytest.mark.parametrize('world', [2, 3, 7, 12])
@@ -53,7 +57,7 @@ def test_processes_share_an_epoch(monkeypatch, world, round_up):
         sampler = make(monkeypatch, size, rank, world, round_up=round_up)
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler)
-    together = [visit for group in itertools.zip_longest(*parts) for visit in group if visit is not None]
+    together = [index for group in itertools.zip_longest(*parts) for index in group if index is not None]
     assert together[:size] == alone
     if round_up:
         assert len({len(part) for part in parts}) == 1
@@ -88,14 +92,19 @@ def test_skip_starts_in_the_middle(monkeypatch, world):
         make(monkeypatch, 10).skip(1)
 
 
-def test_seed_of_all_processes(monkeypatch):
-    monkeypatch.setattr(samplers, 'sync_random_seed', lambda: 7)
-    assert list(make(monkeypatch, 20, seed=None)) == list(make(monkeypatch, 20, seed=7))
-
-
-def test_a_dataset_that_takes_no_visits_is_refused():
-    with pytest.raises(TypeError, match='list does not take visits'):
-        EpochSampler([1, 2, 3])
+@pytest.mark.parametrize(
+    ('wrap', 'name'),
+    [
+        (lambda dataset: RepeatDataset(dataset, 3), 'RepeatDataset'),
+        (lambda dataset: ConcatDataset([dataset, dataset]), 'ConcatDataset'),
+        (lambda dataset: Subset(dataset, [0]), 'Subset'),
+        (list, 'list'),
+    ],
+)
+def test_wrappers_are_refused_by_name(prepared, wrap, name):
+    wrapped = wrap(RefCOCODataset(prepared, split='train'))
+    with pytest.raises(ConfigError, match=f'a {name} takes no epoch; .* use MixedReferringDataset'):
+        EpochSampler(wrapped)
 
 
 @pytest.mark.parametrize(('before', 'after'), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)])
@@ -111,12 +120,12 @@ def test_an_epoch_goes_on_on_any_number_of_processes(monkeypatch, before, after,
             sampler.start_at(done)
             assert len(sampler) == len(make(monkeypatch, size, sampler.rank, after, round_up=round_up))
         parts = [list(sampler) for sampler in samplers_after]
-        together = [visit for group in itertools.zip_longest(*parts) for visit in group if visit is not None]
+        together = [index for group in itertools.zip_longest(*parts) for index in group if index is not None]
         left = list(alone)[done:]
         assert together[: len(left)] == left
         if round_up:
             assert len({len(part) for part in parts}) == 1 and 0 <= len(together) - len(left) < after
         else:
             assert len(together) == len(left)
-        again = [visit for group in itertools.zip_longest(*samplers_after) for visit in group if visit is not None]
+        again = [index for group in itertools.zip_longest(*samplers_after) for index in group if index is not None]
         assert again[:size] == list(alone)

@@ -1,4 +1,4 @@
-"""Draw what a dataset and its pipeline feed to the network.
+"""Draw the samples that a dataset and its pipeline give to the network.
 
 Example:
     python tools/analysis_tools/browse_dataset.py configs/magnet_tiny_synthetic.py --number 12 --out outputs/browse
@@ -15,7 +15,7 @@ from typing import Any
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Draw images, masks, expressions and tokens as the network gets them.')
+    parser = argparse.ArgumentParser(description='Draw images, masks, expressions and tokens of epoch 0.')
     parser.add_argument('config', help='config file; it is run, so it must be trusted')
     parser.add_argument('--split', default='train', help='split; train goes through the training pipeline (default)')
     parser.add_argument(
@@ -48,13 +48,12 @@ def browse(args: argparse.Namespace) -> int:
     for part in leaf_datasets(loader['dataset']):
         part['split'] = args.split
     dataset = DATASETS.build(loader['dataset'])
-    dataset.by_visit = True  # what the first epoch shows
     args.out.mkdir(parents=True, exist_ok=True)
     number = min(args.number, len(dataset))
-    images = []
+    images, tokenizer = [], tokenizer_of(dataset)
     for count in range(number):
         index = count * len(dataset) // number
-        image = draw_item(dataset[index], tokenizer_of(dataset))
+        image = draw_item(dataset[index], tokenizer)
         path = args.out / f'{args.split}_{index:06d}.png'
         Image.fromarray(image).save(path)
         images.append(image)
@@ -65,7 +64,7 @@ def browse(args: argparse.Namespace) -> int:
 
 
 def draw_item(item: dict[str, Any], tokenizer: Any) -> Any:
-    """The image as fed beside its mask, under the expression and its tokens: RGB uint8."""
+    """Image of the network beside its mask, under expression and tokens: (h, w, 3) uint8, RGB."""
     from mmmagnet.visualization import draw_panels
 
     sample = item['data_samples']
@@ -81,18 +80,18 @@ def draw_item(item: dict[str, Any], tokenizer: Any) -> Any:
 
 
 def tokenizer_of(dataset: Any) -> Any:
-    """The tokenizer in a dataset's pipeline, or None."""
+    """Tokenizer in the pipeline of a dataset, or of the first one that it wraps; None if there is none."""
     from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 
-    while hasattr(dataset, 'dataset') or hasattr(dataset, 'datasets'):
-        dataset = dataset.dataset if hasattr(dataset, 'dataset') else dataset.datasets[0]
+    while inner := getattr(dataset, 'dataset', None) or getattr(dataset, 'datasets', [None])[0]:
+        dataset = inner
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
     name = next((step.tokenizer for step in transforms if isinstance(step, TokenizeExpression)), None)
     return load_tokenizer(name) if name is not None else None
 
 
 def contact_sheet(images: list[Any]) -> Any:
-    """All images on one, about as wide as high, each in a cell as large as the largest: RGB uint8."""
+    """Sheet of all images, about as wide as high, in cells of the largest image's size: (H, W, 3) uint8, RGB."""
     import numpy as np
 
     height = 8 + max(image.shape[0] for image in images)

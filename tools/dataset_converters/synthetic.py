@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mmmagnet.datasets.synthetic import LEVELS, SPLITS, default_set, generate_set
@@ -32,26 +31,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def progress_printer() -> Callable[[int, int], None]:
-    """A function that prints how far the work is: one running line on a terminal, ten lines in a log."""
-    start = time.perf_counter()
-    state = {'time': start, 'tenth': 0}
-
-    def show(done: int, total: int) -> None:
-        now = time.perf_counter()
-        tenth = 10 * done // total
-        if sys.stdout.isatty():
-            if now - state['time'] < 0.2 and done < total:
-                return
-            state['time'] = now
-            print(f'\r{done}/{total} images, {done / (now - start):.0f} per second ', end='', flush=True)
-            if done == total:
-                print()
-        elif tenth > state['tenth']:
-            state['tenth'] = tenth
-            print(f'{done}/{total} images, {done / (now - start):.0f} per second', flush=True)
-
-    return show
+def show_progress(done: int, total: int) -> None:
+    """Print how many images are done, ten times in all."""
+    if 10 * done // total > 10 * (done - 1) // total:
+        print(f'{done}/{total} images', flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         counts = {split: getattr(args, split) for split in SPLITS}
         wanted = default_set(args.level, seed=args.seed, size=args.size, counts=counts)
-        written = generate_set(wanted, out, args.workers, args.overwrite, progress_printer())
+        written = generate_set(wanted, out, args.workers, args.overwrite, show_progress)
     except (ValueError, OSError, RuntimeError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='EpochSampler', shuffle=True, seed=0),
+    sampler=dict(type='EpochSampler', shuffle=True),
     dataset=dict(type='RefCOCODataset', data_root=data_root, split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(

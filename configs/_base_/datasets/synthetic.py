@@ -25,7 +25,7 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True, seed=0),
+    sampler=dict(type='EpochSampler', shuffle=True),
     dataset=dict(type='RefCOCODataset', data_root=data_root, split='train', pipeline=train_pipeline),
 )
 val_dataloader = dict(

@@ -1,14 +1,14 @@
-"""Synthetic referring sets: generated images and expressions in the layout of a prepared dataset folder.
+"""Synthetic referring sets: generated images and expressions, as a prepared folder.
 
-Each image shows coloured shapes before a textured background; each expression identifies exactly one of them while
-another shares an attribute with it. ``level`` says what the levels consist of, ``grammar`` what expressions mean,
-``generate`` makes the files. Splits:
+Each image shows coloured shapes on a textured background. Each expression identifies exactly one of them, while another
+one shares an attribute with it. ``level`` holds the levels of difficulty, ``grammar`` the meaning of expressions, and
+``generate`` writes the files. Splits:
 
-- train, val: objects of all (colour, shape) pairs but the held-out ones (``HELD_OUT``);
-- testA: like val but crowded, always with the greatest number of objects;
-- testB: every referred object is of a held-out pair, which no object of the other splits is.
+- train, val: objects of all (colour, shape) pairs except the held-out ones (``HELD_OUT``);
+- testA: like val, always with the greatest number of objects;
+- testB: every referred object has a held-out pair, which no object of the other splits has.
 
-The images depend on seed, split and index alone.
+An image depends on seed, split and index alone.
 """
 
 from .generate import Sample, SyntheticSet, default_set, generate_set, make_sample

@@ -1,4 +1,4 @@
-"""Choice of expressions for an object: those that identify it while a distractor shares an attribute."""
+"""Choice of expressions that identify an object among distractors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SENTENCES = (2, 4)
 """Least and greatest number of sentences of a ref."""
 
 ORDER_RANKS = range(2, 5)
-"""Places that are counted; the first is what position words are for."""
+"""Places that are counted; position words name the first."""
 
 _PER_FAMILY = 3  # different expressions of one family kept for an object
 
@@ -40,11 +40,11 @@ def _subsets(level: Level) -> list[tuple[str, ...]]:
 
 
 class Describer:
-    """Finds expressions for the objects of one scene.
+    """Finder of expressions for the objects of one scene.
 
-    A distractor always shares something. Attribute expressions of two words or more have another object that shares
-    one of them, single words come from scenes where another object has the same shape or colour; in the other
-    families at least two objects are of the kind the noun names (the anchor of a relation not counted).
+    A distractor always shares something. For attribute expressions of two words or more, another object shares one of
+    the words; for single words, another object has the same shape or colour. In the other families, the noun fits at
+    least two objects, the anchor of a relation not counted.
     """
 
     def __init__(self, rng: np.random.Generator, scene: Scene) -> None:
@@ -55,7 +55,7 @@ class Describer:
         self._naming_of: dict[int, list[Noun]] = {}
 
     def _nouns(self, target: int) -> list[tuple[Noun, set[int]]]:
-        """All nouns that fit the target with what else they fit: from 'thing' to the one with all its attributes."""
+        """Nouns that fit the target, from 'thing' to the one with all attributes, with all objects that they fit."""
         if target not in self._nouns_of:
             item = self.scene.objects[target]
             nouns = [Noun(**{name: getattr(item, name) for name in chosen}) for chosen in self.subsets]
@@ -74,14 +74,14 @@ class Describer:
         return any(getattr(o, name) == value for o in rest for name, value in named)
 
     def naming(self, target: int) -> list[Noun]:
-        """Nouns that fit the target alone; those with a word to spare come after those without one."""
+        """Nouns that fit the target alone; those with a superfluous word come last."""
         if target not in self._naming_of:
             alone = [noun for noun, kind in self._nouns(target) if len(kind) == 1]
             needed = [noun for noun in alone if not any(_less(other, noun) for other in alone)]
             self._naming_of[target] = needed + [noun for noun in alone if noun not in needed]
         return self._naming_of[target]
 
-    # Each proposal below passes a quick test first, so that few of those that `identifies` then settles fail.
+    # each proposal passes a quick test first, so that `identifies` refuses few
 
     def _attribute(self, target: int) -> Iterator[Expression]:
         nouns = [noun for noun in self.naming(target) if self._has_distractor(noun, target)]
@@ -151,7 +151,7 @@ class Describer:
         return found
 
     def describe(self, target: int) -> list[tuple[str, Expression]]:
-        """2 to 4 different sentences for the target with what they mean; [] where nothing identifies it."""
+        """Two to four different sentences for the target with their meaning; none where nothing identifies it."""
         weights = dict(self.scene.level.families)
         found: dict[str, list[Expression]] = {}
         sentences: dict[str, Expression] = {}
@@ -172,7 +172,7 @@ class Describer:
 
 
 def family_of(spec: Expression) -> str:
-    """Name of the family an expression belongs to."""
+    """Name of the family of an expression."""
     return FAMILIES[type(spec)]
 
 

@@ -1,13 +1,13 @@
-"""Generation of a synthetic referring set: a prepared dataset folder, made image by image from the seed."""
+"""Generation of a synthetic referring set, image by image from the seed, as a prepared folder."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .render import paint, rasterise, visible_masks, with_visible_centres
 from .scene import Scene, place, sample_attributes
 
 FORMAT_VERSION = 1
-"""Raised when the same parameters give other images or expressions than before."""
+"""Version of the content; it rises when the same parameters give other images or expressions."""
 
 _ATTEMPTS = 2000
 _CHUNK = 32
@@ -32,16 +32,21 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class SyntheticSet:
-    """Everything that determines the content of a set.
+    """Parameters that determine the content of a set.
 
     Args:
         level: 'easy' or 'full'.
         seed: Seed of every image, together with its split and its index.
         size: Side S of the images in pixels, 48 to 1024.
-        counts: Split name -> number of images.
+        counts: Number of images by split.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> wanted = SyntheticSet('easy', seed=0, size=64, counts=dict(train=8, val=2, testA=2, testB=2))
+        >>> generate_set(wanted, Path('data/synthetic_easy'))
+        True
     """
 
     level: str
@@ -61,7 +66,7 @@ class SyntheticSet:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `instances.json` records of the set: equal for equal content."""
+        """Description in `instances.json`, equal for equal content."""
         counts = {split: self.counts[split] for split in SPLITS}
         return {
             'description': 'mmmagnet synthetic referring set',
@@ -74,7 +79,7 @@ class SyntheticSet:
 
     @property
     def tasks(self) -> list[tuple[str, int]]:
-        """(split, index) of every image, in the order of image ids."""
+        """Split and index of every image, in the order of image ids."""
         return [(split, index) for split in SPLITS for index in range(self.counts[split])]
 
 
@@ -83,10 +88,10 @@ class Sample:
     """One image with its refs, in memory.
 
     Args:
-        scene: What it shows.
-        image: (S, S, 3) uint8, BGR.
-        masks: (S, S, n) uint8 zeros and ones, the visible part of each object.
-        sentences: Object index -> its sentences with their meaning, for the objects that have a ref.
+        scene: Its objects.
+        image: Pixels (S, S, 3) uint8, BGR.
+        masks: Masks (S, S, n) uint8, 1 on the visible part of each of n objects.
+        sentences: Sentences with their meaning, by the index of the object; only objects that have a ref.
     """
 
     scene: Scene
@@ -96,10 +101,14 @@ class Sample:
 
 
 def make_sample(level: Level, size: int, seed: int, split: str, index: int) -> Sample:
-    """Make one image. Depends on the arguments alone: no other image is needed.
+    """One image of a set; it depends on the arguments alone.
 
     Raises:
-        RuntimeError: No scene of the level fits the rules at this size.
+        RuntimeError: If no scene of the level fits the rules at this size.
+
+    Example:
+        >>> make_sample(LEVELS['easy'], size=64, seed=0, split='val', index=3).image.shape
+        (64, 64, 3)
     """
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     held_out = set(level.held_out)
@@ -117,7 +126,7 @@ def make_sample(level: Level, size: int, seed: int, split: str, index: int) -> S
         targets = [i for i, o in enumerate(objects) if split != 'testB' or (o.colour, o.shape) in held_out]
         describer = Describer(rng, scene)
         sentences = {i: found for i in targets if (found := describer.describe(i))}
-        # Two refs at least: exchanging the expressions of an image's objects must always be possible.
+        # Two refs at least, so that expressions can be swapped within every image.
         if len(sentences) >= 2:
             return Sample(scene, paint(rng, objects, patches, size), masks, sentences)
     place_in_set = f'{split} image {index} of level {level.name!r} at size {size}'
@@ -129,10 +138,11 @@ def image_name(split: str, index: int) -> str:
     return f'{split}_{index:06d}.png'
 
 
-def _make_files(level: str, size: int, seed: int, images: Path, task: tuple[str, int]) -> dict[str, Any]:
+def _make_files(wanted: SyntheticSet, images: Path, task: tuple[str, int]) -> dict[str, Any]:
     """Write one image and return its annotations and refs, numbered within the image."""
     split, index = task
-    sample = make_sample(LEVELS[level], size, seed, split, index)
+    size = wanted.size
+    sample = make_sample(LEVELS[wanted.level], size, wanted.seed, split, index)
     name = image_name(split, index)
     if not cv2.imwrite(str(images / name), sample.image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
         raise OSError(f'{images / name}: the image could not be written: check the space and rights of the folder')
@@ -159,27 +169,23 @@ def _make_files(level: str, size: int, seed: int, images: Path, task: tuple[str,
     return {'split': split, 'file_name': name, 'annotations': annotations, 'refs': refs}
 
 
-def _make_files_of(args: tuple[Any, ...]) -> dict[str, Any]:
-    return _make_files(*args)
-
-
 def _start_worker() -> None:
     cv2.setNumThreads(0)
-    # Ctrl-C reaches every process: the parent alone answers it, by ending its workers.
+    # Ctrl-C reaches every process; the parent alone answers it and ends its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _records(wanted: SyntheticSet, images: Path, workers: int) -> Iterator[dict[str, Any]]:
-    """The records of all images in the order of their ids, whatever the number of workers."""
-    jobs = ((wanted.level, wanted.size, wanted.seed, images, task) for task in wanted.tasks)
+    """Records of all images in the order of their ids, whatever the number of workers."""
+    make = partial(_make_files, wanted, images)
     if workers <= 1:
-        yield from map(_make_files_of, jobs)
+        yield from map(make, wanted.tasks)
         return
-    # A forked worker need not import the package again; elsewhere the platform's own way is used.
+    # a forked worker need not import the package again
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context('fork' if 'fork' in methods else None)
     with context.Pool(workers, initializer=_start_worker) as pool:
-        yield from pool.imap(_make_files_of, jobs, chunksize=_CHUNK)
+        yield from pool.imap(make, wanted.tasks, chunksize=_CHUNK)
 
 
 def _write(wanted: SyntheticSet, folder: Path, workers: int, progress: Callable[[int, int], None] | None) -> None:
@@ -216,7 +222,7 @@ def _write(wanted: SyntheticSet, folder: Path, workers: int, progress: Callable[
 
 
 def is_complete(folder: Path, wanted: SyntheticSet) -> bool:
-    """Whether ``folder`` already holds exactly the wanted set, all of it."""
+    """Whether a folder holds exactly the wanted set."""
     if not all((folder / entry).exists() for entry in ENTRIES):
         return False
     try:
@@ -227,16 +233,6 @@ def is_complete(folder: Path, wanted: SyntheticSet) -> bool:
     return info == wanted.info and all(image_name(*task) in names for task in wanted.tasks)
 
 
-def _check_free(parent: Path, wanted: SyntheticSet) -> None:
-    # Pixels hardly compress under their grain; a few kB more for blocks and annotations.
-    needed = len(wanted.tasks) * (wanted.size * wanted.size * 2 + 8192)
-    existing = next(path for path in (parent, *parent.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        amounts = f'{free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB needed'
-        raise OSError(f'{existing}: {amounts}: free some space or give another --out')
-
-
 def generate_set(
     wanted: SyntheticSet,
     out: Path,
@@ -244,28 +240,25 @@ def generate_set(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> bool:
-    """Write a set to ``out``, unless it is there already.
-
-    Nothing half written ever looks complete (see `prepared_folder`).
+    """Write a set, unless its folder holds it already. A set that is interrupted leaves no folder.
 
     Args:
-        wanted: What to make.
+        wanted: Parameters of the set.
         out: Folder of the set.
         workers: Number of processes; the content does not depend on it.
-        overwrite: Replace another set at ``out``.
-        progress: Called with (images done, images in all) after each image.
+        overwrite: Replace another set in the folder.
+        progress: Function that is called after each image, with the number of images done and of all.
 
     Returns:
-        True if the set was written, False if ``out`` already held exactly it.
+        Whether the set was written; False if the folder held it already.
 
     Raises:
-        FileExistsError: ``out`` holds something else (and ``overwrite`` is off, or it is not a dataset folder).
-        OSError: There is not enough space, or a file could not be written.
+        FileExistsError: If the folder holds something else, and `overwrite` is off or it is no prepared folder.
+        OSError: If a file cannot be written.
     """
     out = out.resolve()
     if out.is_dir() and is_complete(out, wanted):
         return False
-    _check_free(out.parent, wanted)
     with prepared_folder(out, overwrite) as folder:
         _write(wanted, folder, workers, progress)
     return True
@@ -274,7 +267,7 @@ def generate_set(
 def default_set(
     level: str, seed: int = 0, size: int | None = None, counts: dict[str, int] | None = None
 ) -> SyntheticSet:
-    """The usual set of a level: 8000 training images and 400 of each other split, or the ``counts`` given."""
+    """Default set of a level: 8000 images of train and 400 of each other split, unless `counts` says otherwise."""
     usual = dict.fromkeys(SPLITS, 400) | {'train': 8000}
     usual.update(counts or {})
     if size is None:

@@ -1,4 +1,4 @@
-"""What expressions mean: their specifications, and which objects of a scene each one fits.
+"""Meaning of expressions: their specifications, and the objects of a scene that each one fits.
 
 An expression is measured by the centres of the objects' visible parts and has two readings. ``strict`` holds only where
 nobody would doubt it, ``loose`` wherever somebody might think so; with m = ``level.margin`` x S:

@@ -1,14 +1,14 @@
-"""What the two levels of the synthetic referring set are made of: words for attributes, sizes, counts, splits."""
+"""The two levels of difficulty: words for attributes, sizes, counts, splits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 SPLITS = ('train', 'val', 'testA', 'testB')
-"""The splits; a split's place in this tuple is its number in the random seed of an image."""
+"""Names of the splits; the place of a split here is its number in the random seed of an image."""
 
 SHAPES = ('circle', 'square', 'triangle', 'cross', 'star', 'diamond', 'ring')
-"""All shapes. COCO category ids are places in this tuple plus one, at both levels."""
+"""Words for shapes; COCO category ids are places here plus one, at both levels."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     'red': (216, 34, 34),
@@ -20,7 +20,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     'cyan': (44, 210, 224),
     'white': (246, 246, 246),
 }
-"""Colour word -> RGB before jitter."""
+"""RGB of each colour, before jitter."""
 
 TEXTURES = ('plain', 'striped', 'dotted')
 SIZES = ('big', 'small')
@@ -36,9 +36,9 @@ HELD_OUT = frozenset(
         ('cyan', 'ring'),
     }
 )
-"""(colour, shape) pairs that no object of train, val and testA has, and every referred object of testB has.
+"""(Colour, shape) pairs that every referred object of testB has, and no object of the other splits.
 
-No two of them share a colour or a shape, so each colour and each shape is still seen in training, in other pairs.
+No two pairs share a colour or a shape, so training shows each colour and each shape in other pairs.
 """
 
 
@@ -50,17 +50,17 @@ class Level:
         name: Name on the command line.
         size: Default side S of the square images, in pixels.
         num_objects: Least and greatest number of objects in an image; testA always has the greatest.
-        shapes, colours, textures: Words its objects are drawn from.
-        radius: Size word -> least and greatest radius; the ranges leave a clear gap.
-        families: Family of expressions -> weight with which it is drawn where it can identify the object.
+        shapes, colours, textures: Words for its objects.
+        radius: Least and greatest radius by size word; the ranges leave a clear gap.
+        families: Weight of each family of expressions, where it can identify the object.
         superlatives: Also 'leftmost' and the like, which say nothing about the half of the image.
         margin: Least gap between centres that position, order and relation words rely on.
         near, far: 'next to' holds up to a centre distance of ``near`` and certainly not beyond ``far``.
         touch: Probability that an object is put close to an earlier one.
         overlap: Least centre distance of two objects, as a fraction of the sum of their radii.
         min_visible: Least visible part of an object's own area.
-        changes: How an object derives from an earlier one -> weight: the one attribute changed, or 'none'.
-        vary_size: Sizes are drawn anew for each object, whatever it derives from.
+        changes: Weight of the attribute that changes when an object derives from an earlier one, or of 'none'.
+        vary_size: Sample the size of each object anew, whatever it derives from.
     """
 
     name: str
@@ -88,13 +88,13 @@ class Level:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """All (colour, shape) pairs of the level that are not held out, in a fixed order."""
+        """(Colour, shape) pairs of the level that are not held out, in a fixed order."""
         every = [(colour, shape) for colour in self.colours for shape in self.shapes]
         return [pair for pair in every if pair not in HELD_OUT]
 
     @property
     def held_out(self) -> list[tuple[str, str]]:
-        """The held-out (colour, shape) pairs of the level, in a fixed order."""
+        """Held-out (colour, shape) pairs of the level, in a fixed order."""
         every = [(colour, shape) for colour in self.colours for shape in self.shapes]
         return [pair for pair in every if pair in HELD_OUT]
 

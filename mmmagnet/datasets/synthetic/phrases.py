@@ -1,4 +1,4 @@
-"""Wording of expressions: synonyms, templates and the list of all words they use."""
+"""Wording of expressions: synonyms, templates and the list of all their words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     'striped': ('striped', 'striped', 'stripy'),
     'dotted': ('dotted', 'dotted', 'spotted'),
 }
-"""Word -> how it is put, each drawn alike (a word given twice is put so twice as often); other words stay."""
+"""Synonyms by word, each as likely; a word listed twice is twice as likely. Other words have none."""
 
 NO_SHAPE = ('thing', 'object', 'one')
 ORDINALS = ('first', 'second', 'third', 'fourth')
@@ -71,40 +71,45 @@ RELATION_WORDS: dict[str, tuple[str, ...]] = {
 RELATION_TEMPLATES = ('the {np} {relation} the {anchor}', '{np} {relation} the {anchor}')
 
 
-def _draw(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def _choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))] if len(options) > 1 else options[0]
 
 
 def _word(rng: np.random.Generator, word: str) -> str:
-    return _draw(rng, SYNONYMS.get(word, (word,)))
+    return _choose(rng, SYNONYMS.get(word, (word,)))
 
 
 def _noun_phrase(rng: np.random.Generator, noun: Noun) -> str:
     """Size, texture, colour, shape, in this order: 'big striped red circle', 'red thing'."""
     words = [_word(rng, word) for word in (noun.size, noun.texture, noun.colour) if word is not None]
-    words.append(_word(rng, noun.shape) if noun.shape is not None else _draw(rng, NO_SHAPE))
+    words.append(_word(rng, noun.shape) if noun.shape is not None else _choose(rng, NO_SHAPE))
     return ' '.join(words)
 
 
 def phrase(rng: np.random.Generator, spec: Expression) -> str:
-    """Put an expression into words, one of its paraphrases drawn by ``rng``."""
+    """Put an expression into words, at random among its paraphrases.
+
+    Example:
+        >>> phrase(np.random.default_rng(0), Position(Noun(shape='circle'), 'left'))
+        'disc on the left'
+    """
     if isinstance(spec, Noun):
         adjective = spec.colour or spec.texture or spec.size
         if adjective is None or rng.random() < 0.75:
-            return _draw(rng, ATTRIBUTE_TEMPLATES).format(np=_noun_phrase(rng, spec))
+            return _choose(rng, ATTRIBUTE_TEMPLATES).format(np=_noun_phrase(rng, spec))
         kept = {'size': spec.size, 'texture': spec.texture, 'colour': spec.colour}
         kept = {name: word for name, word in kept.items() if word != adjective}
         head = _noun_phrase(rng, Noun(shape=spec.shape, **kept))
-        return _draw(rng, THAT_IS_TEMPLATES).format(head=head, adjective=_word(rng, adjective))
+        return _choose(rng, THAT_IS_TEMPLATES).format(head=head, adjective=_word(rng, adjective))
     noun = _noun_phrase(rng, spec.noun)
     if isinstance(spec, Position):
         templates = SUPERLATIVE_TEMPLATES if spec.superlative else POSITION_TEMPLATES
-        return _draw(rng, templates[spec.direction]).format(np=noun)
+        return _choose(rng, templates[spec.direction]).format(np=noun)
     if isinstance(spec, Order):
         ordinal, cardinal = ORDINALS[spec.rank - 1], CARDINALS[spec.rank - 1]
-        return _draw(rng, ORDER_TEMPLATES).format(np=noun, ordinal=ordinal, cardinal=cardinal, side=spec.direction)
-    relation = _draw(rng, RELATION_WORDS[spec.relation])
-    return _draw(rng, RELATION_TEMPLATES).format(np=noun, relation=relation, anchor=_noun_phrase(rng, spec.anchor))
+        return _choose(rng, ORDER_TEMPLATES).format(np=noun, ordinal=ordinal, cardinal=cardinal, side=spec.direction)
+    relation = _choose(rng, RELATION_WORDS[spec.relation])
+    return _choose(rng, RELATION_TEMPLATES).format(np=noun, relation=relation, anchor=_noun_phrase(rng, spec.anchor))
 
 
 def grammar_words() -> list[str]:

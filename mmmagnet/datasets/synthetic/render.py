@@ -1,4 +1,4 @@
-"""Drawing of scenes: antialiased shapes, their textures, the background, and the visible mask of each object."""
+"""Rendering of scenes: antialiased shapes, textures, backgrounds, and the visible mask of each object."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Patch:
 
 
 def rasterise(item: SceneObject, size: int) -> Patch:
-    """Coverage of one object, with what lies outside the image of side ``size`` cut off."""
+    """Coverage of one object, cut off at the border of an image of side `size` pixels."""
     reach = item.radius * _REACH + 1
     x0, y0 = max(0, math.floor(item.x - reach)), max(0, math.floor(item.y - reach))
     x1, y1 = min(size, math.ceil(item.x + reach)), min(size, math.ceil(item.y + reach))
@@ -87,7 +87,7 @@ def rasterise(item: SceneObject, size: int) -> Patch:
 def visible_masks(
     objects: tuple[SceneObject, ...], patches: list[Patch], size: int
 ) -> tuple[NDArray[np.uint8], list[int]]:
-    """Masks of what is seen of each object, and the area each would have alone.
+    """Masks of the visible part of each object, and the area that each would have alone.
 
     A pixel belongs to the frontmost object that covers at least half of it.
 
@@ -108,7 +108,7 @@ def visible_masks(
 def with_visible_centres(
     objects: tuple[SceneObject, ...], masks: NDArray[np.uint8]
 ) -> tuple[tuple[SceneObject, ...], list[int]]:
-    """Set ``cx, cy`` of each object to the mean position of its visible pixels; also their numbers."""
+    """Objects with ``cx, cy`` at the mean position of their visible pixels, and the numbers of these pixels."""
     columns, rows = masks.sum(axis=0, dtype=np.int64), masks.sum(axis=1, dtype=np.int64)
     places = np.arange(len(masks)) + 0.5
     areas = columns.sum(axis=0)

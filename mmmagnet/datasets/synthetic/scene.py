@@ -1,4 +1,4 @@
-"""Sampling of scenes: which objects an image holds and where they lie, before anything is drawn."""
+"""Sampling of scenes: the objects of an image and their places."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .level import COLOURS, HELD_OUT, SIZES, Level
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. Lengths and coordinates are pixels, x to the right and y down, (0, 0) the image's upper left corner.
+    """One object, in pixels: x to the right, y down, (0, 0) is the upper left corner of the image.
 
-    ``x, y`` is the centre it is drawn at; ``cx, cy`` the mean position of its visible pixels, which every position,
-    order and relation word is measured by (set once the scene has been rasterised).
+    ``x, y`` is the centre of its shape, ``cx, cy`` the mean position of its visible pixels. Position, order and
+    relation words are measured by the latter, which are set once the scene is rasterised.
     """
 
     shape: str
@@ -46,7 +46,7 @@ def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
 
 
 def pick_weighted(rng: np.random.Generator, weights: dict[str, float]) -> str:
-    """One of the options, each as likely as its weight says."""
+    """One of the options at random, by their weights."""
     left = rng.random() * sum(weights.values())
     for option, weight in weights.items():
         left -= weight
@@ -77,9 +77,9 @@ def _derive(rng: np.random.Generator, level: Level, parent: SceneObject, held_ou
 
 
 def sample_attributes(rng: np.random.Generator, level: Level, split: str) -> list[SceneObject]:
-    """Draw the objects of one image, not yet placed.
+    """Objects of one image, not yet placed.
 
-    Every object shares its colour or its shape with at least one other. Outside testB no object is of a held-out
+    Every object shares its colour or its shape with at least one other. Outside testB, no object has a held-out
     pair. testB starts with two objects of held-out pairs: either the same pair twice, or two pairs and a third object
     with the colour of one and the shape of the other.
     """

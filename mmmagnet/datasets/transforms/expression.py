@@ -18,28 +18,34 @@ from mmmagnet.utils.errors import DataError
 
 @TRANSFORMS.register_module()
 class SampleExpression(BaseTransform):
-    """Draw one sentence of a ref, each as likely, by ``draw`` = (seed, epoch, item) alone; a test item has only one.
+    """Choose one of a ref's sentences at random, each as likely; a test item has only one.
 
-    Required keys: ``sentences``, ``draw``. Added key: ``expression``.
+    Required keys: ``sentences``, list of str; ``rng``, NumPy's generator, if there are several.
+    Added key: ``expression``, str.
+
+    Example:
+        >>> results = dict(sentences=['left man', 'man in red'], rng=np.random.default_rng(0))
+        >>> SampleExpression()(results)['expression']
+        'man in red'
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the expression."""
         sentences = results['sentences']
-        index = 0 if len(sentences) == 1 else np.random.default_rng(results['draw']).integers(len(sentences))
+        index = 0 if len(sentences) == 1 else results['rng'].integers(len(sentences))
         results['expression'] = sentences[index]
         return results
 
 
 @TRANSFORMS.register_module()
 class TokenizeExpression(BaseTransform):
-    """Turn the expression into token ids, with [CLS] and [SEP], cut and padded to one length.
+    """Turn the expression into token ids, with [CLS] and [SEP], cut and padded to L tokens.
 
-    Required key: ``expression``. Added keys: ``input_ids`` and ``word_mask``, each (L,) int64; 1 in the mask is a real
-    word, [CLS] and [SEP] included.
+    Longer expressions are cut after the special tokens are added, as in the published evaluations (docs/paper.md [O]):
+    a cut expression keeps one word more and loses its [SEP].
 
-    What is longer than L is cut after the special tokens are added, as in the published evaluations
-    (docs/paper.md [O]): a cut expression keeps one word more and loses its [SEP].
+    Required key: ``expression``.
+    Added keys: ``input_ids`` (L,) int64; ``word_mask`` (L,) int64, 1 for real words, [CLS] and [SEP] included.
 
     Args:
         tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression, once in
@@ -47,7 +53,12 @@ class TokenizeExpression(BaseTransform):
         max_length: L.
 
     Raises:
-        DataError: If the expression is empty or the tokenizer is not to be had.
+        DataError: If the expression is empty or the tokenizer cannot be loaded.
+
+    Example:
+        >>> step = TokenizeExpression('package://mmmagnet/datasets/synthetic/tokenizer', max_length=6)
+        >>> step(dict(expression='the red circle'))['word_mask']
+        array([1, 1, 1, 1, 1, 0])
     """
 
     def __init__(self, tokenizer: str, max_length: int = 20) -> None:
@@ -71,7 +82,7 @@ class TokenizeExpression(BaseTransform):
 
 @functools.lru_cache(maxsize=1 << 17)  # as many as RefCOCO's expressions of train; 0.4 KB each
 def tokenize(tokenizer: str, expression: str) -> array.array[int]:
-    """Ids of an expression with [CLS] and [SEP], kept for the next epoch."""
+    """Token ids of an expression with [CLS] and [SEP], kept for the next epoch."""
     return array.array('i', load_tokenizer(tokenizer)(expression, verbose=False)['input_ids'])
 
 
@@ -80,7 +91,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer called `name`, read once in each process.
 
     Raises:
-        DataError: If it is not to be had.
+        DataError: If it cannot be loaded, or pads with no token.
     """
     # one sentence at a time gains nothing from threads, and forked workers would each warn of them
     os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')

@@ -1,4 +1,4 @@
-"""Mirrored images, and what is said of them."""
+"""Mirrored images and their expressions."""
 
 from __future__ import annotations
 
@@ -9,21 +9,29 @@ from mmcv.transforms import BaseTransform
 
 from mmmagnet.registry import TRANSFORMS
 
-from ..randomness import generator_of
 from .left_right import swap_left_right
 
 
 @TRANSFORMS.register_module()
 class ReferringRandomFlip(BaseTransform):
-    """Mirror image and mask from left to right, and exchange left and right in the expression.
+    """Mirror image and mask from left to right at random, and swap left and right in the expression.
 
-    An expression of which no rule tells what the mirrored image calls for (`swap_left_right`) keeps its image as it
-    is. Stands after `LoadReferringMask` and `SampleExpression` and before `TokenizeExpression`.
+    The image stays as it is where no rule tells the mirrored expression (`swap_left_right`). Put this transform after
+    `LoadReferringMask` and `SampleExpression`, before `TokenizeExpression`.
 
-    Required keys: ``img``, ``gt_seg_map``, ``expression``, ``draw``. Changed: the first three.
+    Required keys: ``img`` (H, W, 3), ``gt_seg_map`` (H, W), ``expression``, ``rng``. Changed keys: the first three.
 
     Args:
-        prob: Share of the visits that are mirrored, where the expression allows it.
+        prob: Probability of mirroring, where the expression allows it.
+
+    Raises:
+        ValueError: If `prob` is no probability, or the transform stands elsewhere in the pipeline.
+
+    Example:
+        >>> image, mask = np.zeros((4, 6, 3), np.uint8), np.eye(4, 6, dtype=np.uint8)
+        >>> results = dict(img=image, gt_seg_map=mask, expression='left man', rng=np.random.default_rng(0))
+        >>> ReferringRandomFlip(prob=1.0)(results)['expression']
+        'right man'
     """
 
     def __init__(self, prob: float = 0.5) -> None:
@@ -32,13 +40,13 @@ class ReferringRandomFlip(BaseTransform):
         self.prob = prob
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Mirror, or not."""
+        """Mirror with probability `prob`."""
         for key, transform in (('gt_seg_map', 'LoadReferringMask'), ('expression', 'SampleExpression')):
             if key not in results:
                 raise ValueError(f'ReferringRandomFlip: no {key} yet; put it after {transform} in the pipeline')
         if 'input_ids' in results:
             raise ValueError('ReferringRandomFlip: the words are tokens already; put it before TokenizeExpression')
-        if generator_of(results['draw'], 'ReferringRandomFlip').random() >= self.prob:
+        if results['rng'].random() >= self.prob:
             return results
         swapped = swap_left_right(results['expression'])
         if swapped is not None:

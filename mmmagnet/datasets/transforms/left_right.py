@@ -1,4 +1,4 @@
-"""Left and right in an expression, exchanged as a mirrored image exchanges them."""
+"""Left and right in an expression, swapped as in a mirrored image."""
 
 from __future__ import annotations
 
@@ -55,15 +55,16 @@ _DOUBTFUL = re.compile(
 
 
 def swap_left_right(expression: str) -> str | None:
-    """The expression of the mirrored image, its case kept; None where no rule can tell it.
+    """Expression of the mirrored image, or None where no rule tells it.
 
-    Words that say a side are exchanged. None is returned where `left` or `right` may mean something else ("right next
-    to", "the one left", "all right"), for abbreviations and misspellings of them ("l", "rt", "rigth"), and where the
-    image's own writing, clock or map is read ("number 12", "3 o'clock"). What no rule sees: `left` as a verb in other
-    forms ("cake left for the guests"), writing that is named otherwise ("the stop sign", "player 7"), other languages.
+    Words that say a side are swapped and keep their case. The rules give up where `left` or `right` may mean something
+    else ("right next to", "the one left", "all right"), at abbreviations and misspellings ("l", "rt", "rigth"), and at
+    writing, clocks and maps in the image ("number 12", "3 o'clock"). They do not notice `left` as a verb in other forms
+    ("cake left for the guests"), other names of writing ("the stop sign", "player 7"), or other languages.
 
-    Args:
-        expression: Raw text.
+    Example:
+        >>> swap_left_right('Left man, second from the right')
+        'Right man, second from the left'
     """
     if _DOUBTFUL.search(expression) or any(not match['sure'] for match in _SIDE_BEFORE_PLACE.finditer(expression)):
         return None

@@ -1,4 +1,4 @@
-"""Images, decoded no larger than they are needed."""
+"""Images, decoded no larger than needed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from mmmagnet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadReducedImage(BaseTransform):
-    """Load an image, a JPEG at 1/2, 1/4 or 1/8 of its size where that is enough for what `Resize` makes of it.
+    """Load an image; a JPEG at 1/2, 1/4 or 1/8 of its size where that is no smaller than `scale`.
 
-    The decoder leaves out the frequencies that a smaller image does not show, which is most of the work on large
-    photographs. Pixels differ a little from those of the whole image resized, so this is for training; what is scored
-    is loaded whole. A image under twice the target in either side is decoded whole, bit for bit as by
-    ``LoadImageFromFile(color_type='color_ignore_orientation', imdecode_backend='pillow')``; annotations ignore EXIF
-    orientation, too.
+    The decoder leaves out the frequencies that a smaller image does not show, which saves most of the work on large
+    photographs. Pixels differ a little from those of the whole image resized, so use this for training only. An image
+    that is not twice as large as `scale` is decoded whole, bit for bit as by
+    ``LoadImageFromFile(color_type='color_ignore_orientation', imdecode_backend='pillow')``. EXIF orientation is
+    ignored, as annotations ignore it.
 
-    Required keys: ``img_path``.
-    Added keys: ``img`` (H', W', 3) uint8, BGR; ``img_shape``: H' and W'; ``ori_shape``: those of the file.
+    Required key: ``img_path``.
+    Added keys: ``img`` (H', W', 3) uint8, BGR; ``img_shape``, H' and W'; ``ori_shape``, height and width of the file.
 
     Args:
-        scale: Width and height that `Resize` is given, pixels.
-        backend_args: Of MMEngine's file backends.
+        scale: Width and height that a later `Resize` gives, pixels.
+        backend_args: Arguments of MMEngine's file backend.
 
     Raises:
         OSError: If the file is missing, is cut off or is not an image.
+
+    Example:
+        >>> LoadReducedImage(scale=(480, 480))(dict(img_path='2000_by_1500.jpg'))['img'].shape
+        (750, 1000, 3)
     """
 
     def __init__(self, scale: Sequence[int], backend_args: dict | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The mask of what an expression means."""
+"""The mask of the object that an expression refers to."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ _FARTHEST = 2**16  # pixels; a polygon far outside takes pycocotools, and the pr
 class LoadReferringMask(BaseTransform):
     """Merge the segmentations of a ref into one mask, at the size of the annotated image.
 
-    Before `Resize` it is resized with the image; after it, it keeps the original size.
+    Before `Resize`, the mask is resized with the image; after `Resize`, it keeps the original size.
 
     Required keys: ``segmentations``, ``height``, ``width``, ``img_path``, ``ori_shape``, ``ref_id``.
-    Added keys: ``gt_seg_map`` (H_0, W_0) uint8, 1 in the mask; its name is added to ``seg_fields``.
+    Added keys: ``gt_seg_map`` (H_0, W_0) uint8, 1 in the mask; ``seg_fields``, which lists it.
 
     Args:
-        allow_empty: Accept a mask without pixels (a set with expressions that mean nothing).
+        allow_empty: Accept a mask without pixels, for sets with expressions that refer to nothing.
 
     Raises:
         DataError: If image and annotation differ in size, or the mask has no pixels.
+
+    Example:
+        >>> ref = dict(segmentations=[[[0, 0, 3, 0, 3, 2, 0, 2]]], height=4, width=6, img_path='1.jpg', ref_id=0)
+        >>> print(LoadReferringMask()(dict(ref, ori_shape=(4, 6)))['gt_seg_map'].sum())
+        6
     """
 
     def __init__(self, allow_empty: bool = False) -> None:
@@ -67,17 +72,17 @@ def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndar
     that does not cover the image.
 
     Args:
-        segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE, compressed or not. Polygons of fewer than
-            three points have no area and are passed over.
-        height: H.
-        width: W.
+        segmentations: Lists of polygons [x1, y1, x2, y2 ...], or RLEs, compressed or not. Polygons of fewer than
+            three points have no area and are skipped.
+        height: H, pixels.
+        width: W, pixels.
 
     Returns:
         (H, W) uint8, 1 inside.
 
     Raises:
         ValueError: If a polygon or RLE is damaged, or an RLE has another size.
-        TypeError, KeyError, OverflowError: If something else stands there.
+        TypeError, KeyError, OverflowError: If a segmentation is neither polygons nor RLE.
     """
     parts: list[dict[str, Any]] = []
     for segmentation in segmentations:
@@ -93,9 +98,10 @@ def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndar
 
 
 def uncompress(counts: str | bytes) -> list[int]:
-    """Run lengths of COCO's compressed RLE.
+    """Run lengths, in pixels, of COCO's compressed RLE.
 
-    Five bits a character, the lowest first; from the fourth run on, the difference from the run before last.
+    A character holds five bits, the lowest first. From the fourth run on, the difference from the run before last is
+    stored.
 
     Raises:
         ValueError: If the text ends within a run.

@@ -1,4 +1,4 @@
-"""From a results dict to what the network takes."""
+"""From a results dict to the inputs of the network."""
 
 from __future__ import annotations
 
@@ -18,12 +18,23 @@ from mmmagnet.registry import TRANSFORMS
 class PackReferringInputs(BaseTransform):
     """Pack an image, its words and its mask.
 
-    Gives ``inputs``, uint8 (3, H, W) in mmcv's BGR order, and ``data_samples``, a `SegDataSample` with the data fields
-    ``gt_sem_seg`` ((1, h, w) uint8, where a mask was loaded), ``input_ids`` and ``word_mask`` ((L,) int64). Fields
-    follow the batch to the device, metainfo does not.
+    Returns ``inputs``, (3, H, W) uint8 in mmcv's BGR order, and ``data_samples``, a `SegDataSample`. Its data fields
+    are ``gt_sem_seg`` (1, h, w) uint8, where a mask was loaded, and ``input_ids`` and ``word_mask``, (L,) int64. Fields
+    follow the batch to the device; metainfo does not.
+
+    Required keys: ``img``, ``input_ids``, ``word_mask``.
 
     Args:
-        meta_keys: What else is kept, as metainfo, where it is there.
+        meta_keys: Other keys to keep as metainfo, where they exist.
+
+    Raises:
+        ValueError: If another transform than `ReferringRandomFlip` has flipped the image.
+
+    Example:
+        >>> words = dict(input_ids=np.array([2, 7, 3]), word_mask=np.ones(3, np.int64), expression='dog')
+        >>> packed = PackReferringInputs()(dict(words, img=np.zeros((4, 6, 3), np.uint8)))
+        >>> packed['inputs'].shape, packed['data_samples'].expression
+        (torch.Size([3, 4, 6]), 'dog')
     """
 
     def __init__(
@@ -44,7 +55,7 @@ class PackReferringInputs(BaseTransform):
         self.meta_keys = tuple(meta_keys)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Pack."""
+        """Pack the results."""
         if results.get('flip'):
             raise ValueError(
                 f'{results["img_path"]}: flipped by a transform that does not know words: "left" would point to the '

@@ -1,4 +1,4 @@
-"""What is drawn at random in a step follows from the seed and the step, so a resumed training draws the same."""
+"""Random numbers of a training step, the same after a resume."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from mmmagnet.registry import HOOKS
 
 @HOOKS.register_module()
 class IterSeedHook(Hook):
-    """Sets Python's, numpy's and PyTorch's random state before each step: dropout, masked words, compared pixels.
+    """Sets Python's, NumPy's and PyTorch's random states before each step, by the seed and the iteration.
 
-    Checkpoints need no random state then. Processes draw differently where ``randomness.diff_rank_seed`` says so. What
-    is drawn for data does not follow this state (`mmmagnet.datasets.randomness`).
+    Dropout, masked words and compared pixels follow from them, so checkpoints need no random state. Processes differ
+    with ``randomness.diff_rank_seed``. Data has random numbers of its own (`mmmagnet.datasets.randomness`).
+
+    Example:
+        >>> custom_hooks = [dict(type='IterSeedHook')]  # of a config
     """
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Set the state."""
+        """Set the random states."""
         state = np.random.SeedSequence((runner.seed, runner.iter)).generate_state(3)
         random.seed(int(state[0]))
         np.random.seed(state[1])

@@ -1,4 +1,4 @@
-"""Words: drawn, turned into ids, cut, padded."""
+"""Expressions: sampled, turned into token ids, cut, padded."""
 
 import pickle
 
@@ -81,14 +81,11 @@ def test_no_tokenizer(tmp_path, folder, monkeypatch):
         tokenize('red', 'package://no_such_package/model')
 
 
-def test_draw():
+def test_sampled_evenly():
     said = ['a', 'b', 'c']
-    found = {
-        draw: SampleExpression()({'sentences': said, 'draw': draw})['expression']
-        for draw in ((seed, epoch, item) for seed in range(2) for epoch in range(4) for item in range(5000))
-    }
-    for draw in list(found)[::997]:
-        assert found[draw] == said[np.random.default_rng(draw).integers(3)]
-    shares = [list(found.values()).count(text) / len(found) for text in said]
+    rng, same = np.random.default_rng(0), np.random.default_rng(0)
+    found = [SampleExpression()({'sentences': said, 'rng': rng})['expression'] for _ in range(30000)]
+    assert found[:100] == [said[same.integers(3)] for _ in range(100)]
+    shares = [found.count(text) / len(found) for text in said]
     assert max(shares) - min(shares) < 0.02
-    assert SampleExpression()({'sentences': ['only'], 'draw': (0, 0, 0)})['expression'] == 'only'
+    assert SampleExpression()({'sentences': ['only']})['expression'] == 'only'

@@ -1,5 +1,6 @@
-"""Mirrored images and other augmentation: by seed, epoch and item alone; off unless asked for."""
+"""Mirrored images and other augmentation: by seed, epoch and index alone; off unless asked for."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmmagnet.datasets import EpochSampler, RefCOCODataset
-from mmmagnet.datasets.randomness import generator_of
 from mmmagnet.datasets.transforms import ReferringRandomFlip
 
 ROOT = Path(__file__).parents[3]
@@ -16,7 +16,7 @@ LOAD = [
     dict(type='LoadImageFromFile', color_type='color_ignore_orientation', imdecode_backend='pillow'),
     dict(type='LoadReferringMask'),
 ]
-DRAW = dict(type='SampleExpression')
+SAMPLE = dict(type='SampleExpression')
 LIGHT = dict(type='PhotoMetricDistortion')
 PACK = [
     dict(type='TokenizeExpression', tokenizer='package://mmmagnet/datasets/synthetic/tokenizer'),
@@ -24,10 +24,10 @@ PACK = [
 ]
 
 
-def sample(expression='the left one', draw=(0, 0, 0)):
+def sample(expression='the left one', item_rng=None):
     rng = np.random.default_rng(0)
     image, mask = rng.integers(0, 256, (4, 6, 3), np.uint8), rng.integers(0, 2, (4, 6), np.uint8)
-    return {'img': image, 'gt_seg_map': mask, 'expression': expression, 'draw': draw, 'seg_fields': ['gt_seg_map']}
+    return {'img': image, 'gt_seg_map': mask, 'expression': expression, 'rng': item_rng or rng}
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,14 @@ def test_image_mask_and_words_together(expression, said, mirrored):
         assert after[key].flags.c_contiguous and after[key].dtype == np.uint8
 
 
-def test_share_and_draw():
+def test_probability():
     flip = ReferringRandomFlip(prob=0.25)
-    draws = [(seed, epoch, item) for seed in range(2) for epoch in range(20) for item in range(50)]
-    said = [flip(sample(draw=draw))['expression'] for draw in draws]
-    assert said == [flip(sample(draw=draw))['expression'] for draw in draws]
+    said = [flip(sample(item_rng=np.random.default_rng((3, index))))['expression'] for index in range(2000)]
     assert said == [
-        'the right one' if generator_of(draw, 'ReferringRandomFlip').random() < 0.25 else 'the left one'
-        for draw in draws
+        'the right one' if np.random.default_rng((3, index)).random() < 0.25 else 'the left one'
+        for index in range(2000)
     ]
     assert 0.2 < said.count('the right one') / len(said) < 0.3
-    assert {flip(sample('a', draw))['expression'] for draw in draws} == {'a'}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +75,7 @@ def test_wrong_place(change, message):
 
 
 def test_a_flip_that_forgets_the_words_is_noticed(prepared):
-    pipeline = [*LOAD, dict(type='RandomFlip', prob=1.0), DRAW, *PACK]
+    pipeline = [*LOAD, dict(type='RandomFlip', prob=1.0), SAMPLE, *PACK]
     with pytest.raises(ValueError, match=r'1\.png: flipped by .*use ReferringRandomFlip'):
         RefCOCODataset(data_root=prepared, split='train', pipeline=pipeline)[0]
 
@@ -103,10 +100,11 @@ def same(first, second):
     return first[2] == second[2] and (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
-def test_draws_depend_on_seed_epoch_and_item_alone(prepared):
-    def build(*augmentation, **settings):
-        pipeline = [*LOAD, DRAW, *augmentation, *PACK]
-        return RefCOCODataset(data_root=prepared, split='train', pipeline=pipeline, **settings)
+def test_all_follows_from_seed_epoch_and_index_alone(prepared):
+    def build(*augmentation, seed=0):
+        dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[*LOAD, SAMPLE, *augmentation, *PACK])
+        dataset.seed = seed
+        return dataset
 
     flip = dict(type='ReferringRandomFlip')
     both = build(LIGHT, flip)
@@ -116,19 +114,18 @@ def test_draws_depend_on_seed_epoch_and_item_alone(prepared):
     assert all(same(expected[key], value) for key, value in seen(both, 0).items())
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # a process of no workers goes on as it was
     assert not all(same(expected[key], value) for key, value in seen(build(LIGHT, flip, seed=1), 0).items())
-    # what one transform draws does not depend on the others: words and masks are those without the other light
+    # other light does not change what is random in the others: words and masks are those without it
     plain = seen(build(flip), 0)
     assert all((plain[key][1] == value[1]).all() and plain[key][2] == value[2] for key, value in expected.items())
     assert {'left one', 'right one'} <= {value[2] for value in expected.values()}
 
 
 def test_other_light_in_the_pipeline(prepared):
-    pipelines = [*LOAD, DRAW, *PACK], [*LOAD, LIGHT, DRAW, *PACK]
+    pipelines = [*LOAD, SAMPLE, *PACK], [*LOAD, LIGHT, SAMPLE, *PACK]
     plain, light = (RefCOCODataset(data_root=prepared, split='train', pipeline=pipeline) for pipeline in pipelines)
     changed = 0
-    for visit in range(12):
-        plain.by_visit = light.by_visit = True
-        before, after = plain[visit], light[visit]
+    for index in itertools.product(range(4), range(3)):
+        before, after = plain[index], light[index]
         assert after['inputs'].dtype == before['inputs'].dtype and after['inputs'].shape == before['inputs'].shape
         np.testing.assert_array_equal(after['data_samples'].gt_sem_seg.data, before['data_samples'].gt_sem_seg.data)
         changed += not (after['inputs'] == before['inputs']).all()

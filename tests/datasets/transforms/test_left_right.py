@@ -1,4 +1,4 @@
-"""Left and right in words: exchanged, let alone, or not to be told."""
+"""Left and right in expressions: swapped, kept, or told by no rule."""
 
 import pytest
 
@@ -87,7 +87,7 @@ def test_swapped_and_back(expression):
 
 
 @pytest.mark.parametrize('expression', ALONE)
-def test_other_words_are_let_alone(expression):
+def test_other_words_are_kept(expression):
     assert swap_left_right(expression) == expression
 
 

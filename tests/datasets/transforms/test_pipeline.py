@@ -76,7 +76,7 @@ def test_without_a_mask(prepared):
     assert 'gt_sem_seg' not in dataset[0]['data_samples']
 
 
-PICTURES = {
+IMAGES = {
     'RGB': ('png', {}),
     'L': ('png', {}),
     'RGBA': ('png', {}),
@@ -86,9 +86,9 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize('name', PICTURES)
+@pytest.mark.parametrize('name', IMAGES)
 def test_every_kind_of_image_has_three_channels_as_the_file_lies(name, tmp_path):
-    form, extra = PICTURES[name]
+    form, extra = IMAGES[name]
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (10, 16, 3), np.uint8))
     image = image.convert('RGB' if name == 'turned' else name)
     settings = {}

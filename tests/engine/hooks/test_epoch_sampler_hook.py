@@ -1,4 +1,4 @@
-"""An interrupted training goes on with what was left of its epoch: the same samples, expressions and weights."""
+"""One seed for all data, and an interrupted training sees the same samples, expressions and weights."""
 
 import itertools
 import json
@@ -6,37 +6,47 @@ import multiprocessing
 import os
 import socket
 
+import numpy as np
 import pytest
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, loops
 
 import mmmagnet  # noqa: F401
 from mmmagnet.registry import MODELS, TRANSFORMS
 from mmmagnet.utils.cli import join_processes, leave_processes
+from mmmagnet.utils.errors import ConfigError
 
 ITEMS, EPOCHS = 11, 3
 
 
 @TRANSFORMS.register_module()
 class PackSpoken(BaseTransform):
-    """Item, expression and a number that follows from them."""
+    """Item, expression and a number that follows from seed, epoch and index."""
 
     def transform(self, results):
-        said, (_, epoch, item) = results['expression'], results['draw']
-        return {'inputs': torch.tensor([len(said) + epoch / 7]), 'data_samples': f'{epoch} {item} {said}'}
+        number = results['rng'].random()
+        said = f'{results["sample_idx"]} {results["expression"]} {number}'
+        return {'inputs': torch.tensor([len(said) + number]), 'data_samples': said}
+
+
+@MODELS.register_module()
+class SeededPreprocessor(BaseDataPreprocessor):
+    """A preprocessor with random numbers of its own."""
+
+    seed = 99
 
 
 @MODELS.register_module()
 class OneNumber(BaseModel):
     """A network of one weight."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, data_preprocessor=None):
+        super().__init__(data_preprocessor)
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
@@ -81,7 +91,7 @@ def data_root(tmp_path):
     return folder
 
 
-def config_of(data_root, work_dir, workers=0, loop='epoch', batch=2, launcher='none'):
+def config_of(data_root, work_dir, workers=0, loop='epoch', batch=2, launcher='none', seed=3):
     part = dict(type='RefCOCODataset', data_root=str(data_root), split='train')
     pipeline = [dict(type='SampleExpression'), dict(type='PackSpoken')]
     by_epoch = dict(type='EpochBasedTrainLoop', max_epochs=EPOCHS)
@@ -94,7 +104,7 @@ def config_of(data_root, work_dir, workers=0, loop='epoch', batch=2, launcher='n
                 batch_size=batch,
                 num_workers=workers,
                 persistent_workers=workers > 0,
-                sampler=dict(type='EpochSampler', seed=3, infinite=loop == 'iteration'),
+                sampler=dict(type='EpochSampler', infinite=loop == 'iteration'),
                 dataset=dict(type='MixedReferringDataset', datasets=[dict(part, pipeline=pipeline)]),
             ),
             train_cfg=by_epoch if loop == 'epoch' else by_iteration,
@@ -109,7 +119,7 @@ def config_of(data_root, work_dir, workers=0, loop='epoch', batch=2, launcher='n
             default_scope='mmseg',
             custom_imports=dict(imports=['mmmagnet']),
             launcher=launcher,
-            randomness=dict(seed=0),
+            randomness=dict(seed=seed, diff_rank_seed=True),
             log_level='ERROR',
         )
     )
@@ -138,21 +148,75 @@ def train(config, stop=None, resume=None):
 COUNT = itertools.count()
 
 
+def expected_samples(data_root, seed, epoch):
+    """What an epoch shows, by the rule alone."""
+    lines = [json.loads(line) for line in (data_root / 'refs.jsonl').read_text().splitlines()]
+    found = []
+    for index in np.random.default_rng((seed, epoch)).permutation(ITEMS):
+        rng = np.random.default_rng((seed, epoch, index))
+        sentence = lines[index]['sentences'][rng.integers(5)]
+        found.append(f'{index} {sentence["raw"]} {rng.random()}')
+    return found
+
+
 @pytest.mark.parametrize('loop', ['epoch', 'iteration'])
-@pytest.mark.parametrize('workers', [0, 1, 2])
+@pytest.mark.parametrize('workers', [0, 1, 4])
 @pytest.mark.filterwarnings('ignore')
 def test_a_resumed_epoch_equals_a_whole_one(data_root, tmp_path, loop, workers):
     whole, weight = train(config_of(data_root, tmp_path / 'whole', workers, loop))
     assert len(whole) == EPOCHS * 6
-    assert len({sample for _, _, batch in whole for sample in batch}) > 20
+    seen = [sample for _, _, batch in whole for sample in batch]
+    assert seen[: 2 * ITEMS] == expected_samples(data_root, 3, 0) + expected_samples(data_root, 3, 1)
     # in the first and in a later epoch, in their middle and at their end; the last has nothing left
     for stop in (2, 6, 9, 18) if workers == 0 else (8,):
         folder = tmp_path / f'stopped_{stop}'
         first, _ = train(config_of(data_root, folder, workers, loop), stop=stop)
-        rest, resumed = train(config_of(data_root, folder, workers, loop), resume=folder / f'iter_{stop}.pth')
+        # the checkpoint's seed is resumed, whatever the config says
+        rest, resumed = train(config_of(data_root, folder, workers, loop, seed=8), resume=folder / f'iter_{stop}.pth')
         assert first == whole[:stop]
         assert rest == whole[stop:]
         assert resumed == weight
+
+
+@pytest.mark.parametrize('seed', [0, 5])
+def test_the_seed_reaches_all_data(data_root, tmp_path, seed):
+    config = config_of(data_root, tmp_path, seed=seed)
+    config.model.update(data_preprocessor=dict(type='SeededPreprocessor'))
+    runner = Runner.from_cfg(config)
+    runner.register_hook(Recorder(stop=6))
+    with pytest.raises(StoppedError):
+        runner.train()
+    loader = runner.train_dataloader
+    parts = loader.sampler, loader.dataset, runner.model.data_preprocessor
+    assert [part.seed for part in parts] == [seed] * 3
+
+
+def test_workers_of_upstream_start_again_with_the_seed(data_root, tmp_path, monkeypatch):
+    """MMEngine before its forks starts the workers of the iteration-based loop when the loop is built."""
+    expected, _ = train(config_of(data_root, tmp_path / 'lazy', 1, 'iteration'), stop=5)
+
+    def eager(self, dataloader):
+        self._dataloader, self._epoch, self._iterator = dataloader, 0, iter(dataloader)
+
+    monkeypatch.setattr(loops._InfiniteDataloaderIterator, '__init__', eager)
+    assert train(config_of(data_root, tmp_path / 'eager', 1, 'iteration'), stop=5)[0] == expected
+
+
+@pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
+@pytest.mark.parametrize('wrap', [dict, lambda part: dict(type='RepeatDataset', dataset=part, times=2)])
+def test_samplers_without_epochs_are_refused(data_root, tmp_path, sampler, wrap):
+    config = config_of(data_root, tmp_path)
+    part = config.train_dataloader.dataset.datasets[0]
+    config.train_dataloader = {**config.train_dataloader, 'sampler': dict(type=sampler), 'dataset': wrap(part)}
+    with pytest.raises(ConfigError, match=f"a {sampler} gives no epochs, .* use dict\\(type='EpochSampler'\\)"):
+        train(config)
+
+
+def test_a_second_seed_is_refused(data_root, tmp_path):
+    config = config_of(data_root, tmp_path)
+    config.train_dataloader.sampler.seed = 4
+    with pytest.raises(ConfigError, match=r'sampler\.seed=4, but randomness\.seed=3: state the seed once'):
+        train(config)
 
 
 def test_twice_interrupted(data_root, tmp_path):
@@ -207,8 +271,8 @@ def train_two(folder, config, stop=None, resume=None):
     return [json.loads((folder / f'rank_{rank}.json').read_text()) for rank in range(2)]
 
 
-def visits_of(seen):
-    """What processes saw together, in order of visits."""
+def in_order(seen):
+    """What processes saw together, in the order of the sampler."""
     steps = zip(*seen, strict=True)
     return [
         sample
@@ -216,10 +280,6 @@ def visits_of(seen):
         for group in itertools.zip_longest(*(batch for _, _, batch in step))
         for sample in group
     ]
-
-
-def plain(seen):
-    return json.loads(json.dumps(seen))
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -232,9 +292,9 @@ def test_two_processes(data_root, tmp_path):
     rest = train_two(tmp_path / 'rest', config.copy(), resume=checkpoint)
     assert [seen[:4] for seen in whole] == first
     assert [seen[4:] for seen in whole] == rest
-    # one process goes on where two stopped, with the visits that were left of the epoch; two repeat one
+    # one process goes on where two stopped, with what was left of the epoch; two repeat one
     alone, _ = train(config_of(data_root, tmp_path / 'alone', batch=4), resume=checkpoint)
-    left = [sample for _, _, batch in plain(alone) for sample in batch]
-    together = visits_of(rest)
+    left = [sample for _, _, batch in alone for sample in batch]
+    together = in_order(rest)
     assert left[:7] == together[:7]
     assert left[7 : 7 + ITEMS] == together[8 : 8 + ITEMS]

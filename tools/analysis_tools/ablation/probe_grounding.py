@@ -61,6 +61,7 @@ def probe(args: argparse.Namespace) -> int:
     load_checked(model, read_checkpoint(args.checkpoint), args.checkpoint)
     check_tokenizers(config, model)
     loader = Runner.build_dataloader(config.train_dataloader, seed=args.seed)
+    loader.dataset.seed = args.seed  # EpochSamplerHook does so in a training
     found = probe_grounding(model.to(device), islice(loader, args.batches))
     print(f'{args.checkpoint}, {found.batches} batches of {loader.batch_size}')
     print(f'{"shown":<20}{"loss":>10}{"guessed right":>16}')
