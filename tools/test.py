@@ -60,7 +60,7 @@ def test(args: argparse.Namespace) -> int:
     from mmmagnet.evaluation.record import file_sha256, score_record, write_json
     from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
     from mmmagnet.utils.config import load_config, parse_options
-    from mmmagnet.utils.weights import inference_model, load_weights
+    from mmmagnet.utils.checkpoint import inference_model, load_weights
 
     end_on_sigterm()
     select_device(args.device)

@@ -41,7 +41,7 @@ def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.strategies import SHARDING, runner_class
-    from mmmagnet.utils.checkpoint import refuse_code
+    from mmmagnet.utils.checkpoint import register_safe_loader
     from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
     from mmmagnet.utils.config import (
         check_amp,
@@ -54,7 +54,7 @@ def train(args: argparse.Namespace) -> int:
     )
 
     end_on_sigterm()
-    refuse_code()
+    register_safe_loader()
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
     config.launcher = args.launcher

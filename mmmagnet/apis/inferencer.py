@@ -23,7 +23,7 @@ from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tok
 from mmmagnet.registry import MODELS, TRANSFORMS
 from mmmagnet.utils.config import check_registered, leaf_datasets, load_config
 from mmmagnet.utils.errors import ConfigError, DataError
-from mmmagnet.utils.weights import checkpoint_config, inference_model, load_weights
+from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
 from mmmagnet.visualization import draw_panels
 
 ImageLike = str | Path | np.ndarray | Image.Image

@@ -1,28 +1,36 @@
-"""Reading checkpoints without running what is in them."""
+"""Checkpoints: read without running what is in them, compared with a model name by name, and loaded."""
 
 from __future__ import annotations
 
 import pickle
 import re
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import CheckpointError
 
+TRAINING_ONLY = ('auxiliary_head.',)
+"""Beginnings of the entries that inference neither builds nor asks a checkpoint for."""
 
-def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
+SAME_CONFIG = 'use the config this checkpoint was trained with'
+
+
+def load_file(path: str | Path, allowed: Sequence[type] = (), mmap: bool = False) -> Any:
     """Load a checkpoint file: tensors and plain values, and MMEngine's log buffers; nothing that can run code.
 
     Args:
         path: A file of `torch.save`, or ``.safetensors``.
         allowed: Further classes that the file may hold: plain data only.
+        mmap: Whether the tensors stay in the file until they are read. The file must not change meanwhile.
 
     Returns:
         What the file holds, on the CPU.
@@ -45,11 +53,11 @@ def load_file(path: str | Path, allowed: Sequence[type] = ()) -> Any:
             return load_safetensors(path)
         with torch.serialization.safe_globals([*_allowed(), *allowed]), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         asked = re.search(r'GLOBAL (\S+)|getattr\(.*?\)', str(error))
         if asked and asked[1] == 'argparse.Namespace':
-            fix = 'a file of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
+            fix = 'convert a released checkpoint with tools/model_converters/official.py first'
         else:
             fix = 'save its state dict alone with torch.save'
         raise CheckpointError(
@@ -90,6 +98,132 @@ def state_dict_of(content: Any, path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix('module.'): value for name, value in content.items()}
 
 
+def checkpoint_config(path: str | Path) -> Config:
+    """The config that MMEngine stored in a checkpoint, read without running it.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read or stores no config.
+        ConfigError: If the stored text is more than plain values.
+    """
+    from .config import config_from_text  # which reads checkpoints itself
+
+    content = load_file(path)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise CheckpointError(f'{path}: stores no config (meta.cfg); give the config file with --config')
+    return config_from_text(text, source=f'{path} (meta.cfg)')
+
+
+def inference_model(model: dict[str, Any]) -> dict[str, Any]:
+    """A model config without what only training reads: auxiliary heads, compiling, pretrained files, initialisation."""
+    kept = {name: value for name, value in model.items() if name not in ('auxiliary_head', 'compile')}
+    return _without_initialisation(kept)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint into a model that must have the same entries, auxiliary heads aside.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
+    """
+    load_checked(model, read_checkpoint(path), path, skip=TRAINING_ONLY)
+
+
+def load_checked(
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str | Path,
+    fix: str = SAME_CONFIG,
+    skip: tuple[str, ...] = (),
+    partial: bool = False,
+) -> list[str]:
+    """Load weights into a module once their names and shapes are known to fit; nothing is loaded if they do not.
+
+    Args:
+        module: The module.
+        weights: State dict.
+        source: The file or setting that the weights are from, for messages.
+        fix: What the user can do, for messages.
+        skip: Beginnings of entries that neither side must have.
+        partial: Whether entries may be missing on either side. Shapes must fit, and one entry at least.
+
+    Returns:
+        Names of the module's entries that keep their values.
+
+    Raises:
+        CheckpointError: Naming the first entry that differs.
+
+    Example:
+        >>> encoder = nn.Linear(2, 3)
+        >>> load_checked(encoder, {'weight': torch.zeros(3, 2)}, 'encoder.pth', partial=True)
+        ['bias']
+    """
+    own = module.state_dict()
+    missing = check_entries(own, weights, source, fix, skip, partial)
+    module.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    return missing
+
+
+def check_entries(
+    own: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    source: str | Path,
+    fix: str = SAME_CONFIG,
+    skip: tuple[str, ...] = (),
+    partial: bool = False,
+    aliases: Mapping[str, str] | None = None,
+) -> list[str]:
+    """The comparison in `load_checked`, for a caller that loads the weights itself.
+
+    Args:
+        own: State dict of the model, for its names and shapes.
+        weights, source, fix, skip, partial: As for `load_checked`.
+        aliases: Our name -> name in the file, where the weights were renamed, for messages.
+
+    Returns:
+        Names of `own` that `weights` lacks.
+
+    Raises:
+        CheckpointError: Naming the first entry that differs.
+    """
+
+    def shown(name: str) -> str:
+        return f'{aliases[name]} (here {name})' if aliases and name in aliases else name
+
+    compared = [name for name in own if not name.startswith(skip)]
+    missing = [name for name in compared if name not in weights]
+    problem = None
+    for name in compared:
+        if name in weights and weights[name].shape != own[name].shape:
+            shapes = tuple(weights[name].shape), tuple(own[name].shape)
+            problem = f'{shown(name)} has shape {shapes[0]}, the config makes {shapes[1]}'
+        elif name not in weights and not partial:
+            problem = f'it lacks {shown(name)} ({len(missing)} of {len(compared)} entries missing)'
+        if problem:
+            break
+    extra = [name for name in weights if name not in own and not name.startswith(skip)]
+    if not problem and partial and len(missing) == len(compared):
+        problem = 'no entry fits'
+    elif not problem and extra and not partial:
+        problem = f'the config makes no {shown(extra[0])} ({len(extra)} entries too many)'
+    if problem:
+        raise CheckpointError(f'{source}: is of another model: {problem}; {fix}')
+    return missing
+
+
+def register_safe_loader() -> None:
+    """Let MMEngine read local files (`load_from`, resuming) by `load_file`, in this process from now on."""
+    CheckpointLoader.register_scheme(prefixes='', loader=_load_local, force=True)
+
+
+def _load_local(filename: str, map_location: Any = None) -> Any:
+    """In the place of MMEngine's `load_from_local`; the runner moves tensors to their device itself."""
+    return load_file(Path(filename).expanduser())
+
+
 def _allowed() -> list[Any]:
     """What MMEngine's own checkpoints hold beside tensors: log buffers and the numpy arrays in them."""
     import numpy as np
@@ -106,11 +240,10 @@ def _history_method(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-def refuse_code() -> None:
-    """Let MMEngine read local files (`load_from`, resuming) by `load_file`, in this process from now on."""
-    CheckpointLoader.register_scheme(prefixes='', loader=_load_local, force=True)
-
-
-def _load_local(filename: str, map_location: Any = None) -> Any:
-    """In the place of MMEngine's `load_from_local`; the runner moves tensors to their device itself."""
-    return load_file(Path(filename).expanduser())
+def _without_initialisation(value: Any) -> Any:
+    if isinstance(value, dict):
+        dropped = ('pretrained', 'init_cfg')
+        return {name: _without_initialisation(part) for name, part in value.items() if name not in dropped}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_initialisation(part) for part in value)
+    return value

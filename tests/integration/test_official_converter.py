@@ -15,7 +15,7 @@ from mmmagnet.apis import ReferringInferencer
 from mmmagnet.datasets.transforms.expression import load_tokenizer
 from mmmagnet.model_converters import load_cases
 from mmmagnet.utils.checkpoint import load_file
-from mmmagnet.utils.weights import checkpoint_config
+from mmmagnet.utils.checkpoint import checkpoint_config
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'tests' / 'data' / 'official_parity'

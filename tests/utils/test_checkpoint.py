@@ -11,7 +11,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmmagnet.utils.checkpoint import load_file, read_checkpoint, refuse_code
+from mmmagnet.utils.checkpoint import load_checked, load_file, read_checkpoint, register_safe_loader
 from mmmagnet.utils.errors import CheckpointError
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'b': torch.tensor([1, 2])}
@@ -140,7 +140,9 @@ def test_another_kind_of_file(content, message, tmp_path):
 
 def test_released_file_is_sent_to_the_converter(tmp_path):
     torch.save({'model': WEIGHTS, 'args': argparse.Namespace(lr=1)}, tmp_path / 'w.pth')
-    with pytest.raises(CheckpointError, match=r'goes through tools/model_converters/official\.py first'):
+    with pytest.raises(
+        CheckpointError, match=r'convert a released checkpoint with tools/model_converters/official\.py first'
+    ):
         load_file(tmp_path / 'w.pth')
 
 
@@ -174,8 +176,39 @@ def test_mmengine_loads_local_files_the_same_way(tmp_path, monkeypatch):
     torch.save(Touch(effect), tmp_path / 'evil.pth')
     schemes = dict(CheckpointLoader._schemes)
     monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
-    refuse_code()
+    register_safe_loader()
     check(CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'))['state_dict'])
     with pytest.raises(CheckpointError, match='could run code'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'evil.pth'))
     assert not effect.exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'options', 'message'),
+    [
+        ({'bias': None}, {}, r'w\.pth: is of another model: it lacks bias \(1 of 2 entries missing\); use the config'),
+        ({'weight': torch.zeros(2, 3)}, {}, r'weight has shape \(2, 3\), the config makes \(3, 2\)'),
+        ({'weight': torch.zeros(2, 3)}, {'partial': True}, r'weight has shape \(2, 3\)'),
+        ({'head.a': torch.zeros(1)}, {'fix': 'ask'}, r'makes no head\.a \(1 entries too many\); ask'),
+        ({'bias': None, 'weight': None}, {'partial': True}, 'no entry fits'),
+        ({'bias': None}, {'partial': True}, None),
+        ({'head.a': torch.zeros(1)}, {'partial': True}, None),
+        ({'head.a': torch.zeros(1)}, {'skip': ('head.',)}, None),
+        ({'bias': None}, {'skip': ('bias',)}, None),
+    ],
+)
+def test_load_checked(change, options, message):
+    """What fits is loaded; an entry that does not is named, and then nothing is loaded."""
+    layer = torch.nn.Linear(2, 3)
+    before = layer.weight.clone()
+    weights = {'weight': torch.ones(3, 2), 'bias': torch.ones(3)} | change
+    weights = {name: value for name, value in weights.items() if value is not None}
+    if message:
+        with pytest.raises(CheckpointError, match=message):
+            load_checked(layer, weights, 'w.pth', **options)
+        assert layer.weight.equal(before)
+    else:
+        skipped = options.get('skip', ())
+        left = load_checked(layer, weights, 'w.pth', **options)
+        assert left == [name for name in ('weight', 'bias') if name not in weights and name not in skipped]
+        assert all(layer.state_dict()[name].equal(value) for name, value in weights.items() if name[:4] != 'head')

@@ -10,9 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmmagnet.registry import HOOKS
-from mmmagnet.utils.checkpoint import state_dict_of
+from mmmagnet.utils.checkpoint import check_entries, state_dict_of
 from mmmagnet.utils.errors import CheckpointError
-from mmmagnet.utils.weights import check_weights
 
 
 @HOOKS.register_module()
@@ -41,7 +40,7 @@ class StrictLoadHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         given = state_dict_of(checkpoint, self.path)
         if self.resume:
-            check_weights(model, given, self.path, True)
+            check_entries(model.state_dict(), given, self.path)
             self._check_groups(runner, checkpoint.get('optimizer'))
             return
         own = model.state_dict()

@@ -119,7 +119,7 @@ def find_class(kind: str | type) -> type:
 def build_image_encoder(config: dict) -> Any:
     """Build a backbone as it is where it has the protocol of a staged encoder, else as a `StagedBackbone`."""
     kind = find_class(config['type'])
-    staged = all(hasattr(kind, name) for name in ('stem', 'stage', 'downsample'))
+    staged = all(hasattr(kind, name) for name in ('stem', 'forward_stage', 'downsample'))
     return MODELS.build(config) if staged else StagedBackbone(config)
 
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmmagnet.utils.checkpoint import read_checkpoint
+from mmmagnet.utils.checkpoint import load_checked, read_checkpoint
 from mmmagnet.utils.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -57,23 +57,8 @@ def load_swin_checkpoint(backbone: StagedSwin, path: str, partial: bool = False)
     for name in [name for name in weights if name.endswith('relative_position_bias_table') and name in own]:
         if weights[name].dim() == 2 and round(len(weights[name]) ** 0.5) ** 2 == len(weights[name]) > 0:
             weights[name] = resize_bias_table(weights[name], own[name].shape[0])  # others are of another shape, below
-    missing = sorted(own.keys() - weights.keys())
-    unknown = sorted(weights.keys() - own.keys())
-    misshapen = [
-        f'{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}'
-        for name in own.keys() & weights.keys()
-        if weights[name].shape != own[name].shape
-    ]
-    for problem, names in (('misses', missing), ('has unknown', unknown), ('has other shapes:', sorted(misshapen))):
-        if names and (problem == 'has other shapes:' or not partial):
-            shown = ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '')
-            raise CheckpointError(
-                f'{path} {problem} {shown}: give `pretrained` of the backbone a Swin of its size'
-                + ('' if problem == 'has other shapes:' else ', or set `partial=True` to take what fits')
-            )
-    if len(missing) == len(own):
-        raise CheckpointError(f'{path} has no weight of a Swin: give `pretrained` of the backbone another file')
-    backbone.load_state_dict({name: value for name, value in weights.items() if name in own}, strict=False)
+    fix = 'give `pretrained` of the backbone a Swin of its size, or set `partial=True` to take what fits'
+    missing = load_checked(backbone, weights, path, fix, partial=partial)
     left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
     print_log(f'image encoder: {len(own) - len(missing)} weights from {path}{left}', logger='current')
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmmagnet.utils import resolve_model_path
+from mmmagnet.utils.checkpoint import load_checked
 from mmmagnet.utils.errors import CheckpointError
 
 
@@ -62,15 +63,12 @@ def fill_encoder(encoder: nn.Module, weights: dict[str, Tensor], pretrained: str
         CheckpointError: If the weights belong to an encoder of another size.
     """
     own = encoder.state_dict()
-    missing = [name for name in own if name not in weights]
-    wrong = [name for name in own if name in weights and weights[name].shape != own[name].shape]
-    if wrong or len(missing) == len(own) or (missing and not partial):
-        first = (wrong or missing)[0]
-        there = f'{tuple(weights[first].shape)} there' if wrong else 'is missing there; partial=True takes what fits'
-        raise CheckpointError(
-            f'text_encoder.pretrained={pretrained!r} does not fit text_encoder.config: {first} has shape '
-            f'{tuple(own[first].shape)} here and {there}'
-        )
-    encoder.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    missing = load_checked(
+        encoder,
+        {name: value for name, value in weights.items() if name in own},  # the layers that the stages leave out
+        f'text_encoder.pretrained={pretrained!r}',
+        'leave out text_encoder.config, or set partial=True to take what fits',
+        partial=partial,
+    )
     left = f', {len(missing)} left as they were: {", ".join(missing)}' if missing else ''
     print_log(f'text encoder: {len(own) - len(missing)} weights from {pretrained}{left}', logger='current')

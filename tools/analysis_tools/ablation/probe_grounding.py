@@ -45,10 +45,9 @@ def probe(args: argparse.Namespace) -> int:
 
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
-    from mmmagnet.utils.checkpoint import read_checkpoint
+    from mmmagnet.utils.checkpoint import inference_model, load_checked, read_checkpoint
     from mmmagnet.utils.cli import select_device
     from mmmagnet.utils.config import check_tokenizers, load_config, parse_options, set_seed
-    from mmmagnet.utils.weights import check_weights, inference_model
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -59,9 +58,7 @@ def probe(args: argparse.Namespace) -> int:
     network = config.model.to_dict()
     heads = {name: value for name, value in network.items() if name == 'auxiliary_head'}
     model = MODELS.build(ConfigDict({**inference_model(network), **heads}))
-    weights = read_checkpoint(args.checkpoint)
-    check_weights(model, weights, args.checkpoint, whole=True)
-    model.load_state_dict(weights)
+    load_checked(model, read_checkpoint(args.checkpoint), args.checkpoint)
     check_tokenizers(config, model)
     loader = Runner.build_dataloader(config.train_dataloader, seed=args.seed)
     found = probe_grounding(model.to(device), islice(loader, args.batches))

@@ -54,7 +54,7 @@ def measure(args: argparse.Namespace) -> int:
     from mmmagnet.utils.cli import select_device
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.errors import ConfigError, DataError
-    from mmmagnet.utils.weights import inference_model
+    from mmmagnet.utils.checkpoint import inference_model
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
