@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -24,7 +25,8 @@ def check_types(config: Config) -> None:
     Example:
         >>> check_types(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
     """
-    registries = [node for node in vars(mmseg.registry).values() if isinstance(node, Registry)]
+    nodes = [*vars(mmseg.registry).values(), *vars(mmengine.registry).values()]
+    registries = [node for node in nodes if isinstance(node, Registry)]
     for path, name in _types({key: value for key, value in config.to_dict().items() if key in SETTINGS}):
         if not any(_is_registered(registry, name) for registry in registries):
             raise ConfigError(
