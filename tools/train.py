@@ -51,6 +51,7 @@ def train(args: argparse.Namespace) -> int:
     from mmmagnet.utils.checkpoint import register_safe_loader
     from mmmagnet.utils.cli import end_on_sigterm, select_device
     from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.errors import ConfigError
 
     end_on_sigterm(at_once=True)
     register_safe_loader()
@@ -60,6 +61,8 @@ def train(args: argparse.Namespace) -> int:
     if args.seed is not None:
         config.merge_from_dict({'randomness.seed': args.seed})
     if args.amp:
+        if config.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ConfigError(f'--amp: optim_wrapper is a {config.optim_wrapper.type}; only an OptimWrapper can switch')
         wrapper = {'dtype': 'float16', 'loss_scale': 'dynamic', **config.optim_wrapper}
         config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
     setup_distributed(config)
