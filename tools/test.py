@@ -7,6 +7,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE', help='write each pair as a JSON line; of several splits, a file each')
     parser.add_argument('--metrics-out', metavar='FILE', help='write the scores as JSON, with all they depend on')
     parser.add_argument('--show-dir', metavar='DIR', help='draw expression, ground truth and prediction there')
-    parser.add_argument('--show-limit', type=int, metavar='N', help='images of a split, at most (default: all)')
+    parser.add_argument('--show-limit', type=int, metavar='N', help='most images of a split (default: all)')
     parser.add_argument('--work-dir', help='folder of logs (default: work_dirs/<name of the config>/test)')
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
@@ -55,37 +56,40 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
+    from mmmagnet.engine.checks import check_types
+    from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric
     from mmmagnet.evaluation.record import file_sha256, score_record, write_json
     from mmmagnet.utils.checkpoint import inference_model, load_weights
-    from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
+    from mmmagnet.utils.cli import end_on_sigterm, select_device
     from mmmagnet.utils.config import load_config, parse_options
 
-    end_on_sigterm()
+    end_on_sigterm(at_once=True)
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir, training=False)
     config.launcher = args.launcher
-    join_processes(config)
-    if args.work_dir is None:  # beside a training's folder: MMEngine writes its config there, too
+    setup_distributed(config)
+    check_types(config)
+    if args.work_dir is None:  # MMEngine writes the config there, which a training must not lose
         config.work_dir = str(Path(config.work_dir) / 'test')
     config.load_from, config.resume = None, False
     config.model = inference_model(config.model.to_dict())
     if args.show_dir is not None:
         config.visualizer = {'type': 'ReferringVisualizer', 'name': 'images'}
-    jobs = plan(config, args)
-    config.update(jobs[0][1])
+    changes = split_changes(config, args)
+    config.update(next(iter(changes.values())))
 
     runner = Runner.from_cfg(config)
-    model = getattr(runner.model, 'module', runner.model)
-    load_weights(model, args.checkpoint)
+    load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
     sha256 = file_sha256(args.checkpoint)
-    scores: dict[str, Any] = {}
     if args.show_dir is not None:
         runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
-    for split, parts in jobs:
+    scores: dict[str, Any] = {}
+    for split, parts in changes.items():
         if scores:
-            replace_test_loop(runner, config, parts)
+            loop = {'dataloader': parts['test_dataloader'], 'evaluator': parts['test_evaluator']}
+            runner._test_loop = runner.build_test_loop({**parts['test_cfg'], **loop})
         metrics = runner.test()
         reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, ReferringSegMetric)]
         scores[split] = score_record(
@@ -99,79 +103,59 @@ def test(args: argparse.Namespace) -> int:
         )
         if is_main_process():
             print_scores(scores[split])
-            if args.scores is not None:  # after every split: an interrupted run keeps what it has
-                write_json(Path(args.scores), scores)
+            if args.metrics_out is not None:  # after every split: an interrupted run keeps what it has
+                write_json(Path(args.metrics_out), scores)
+    close_distributed()
     return 0
 
 
-def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any]]]:
-    """For each split its name and what it changes in the config: dataloader, evaluator and loop of the test."""
-    import copy
-
-    from mmmagnet.utils.config import leaf_datasets
+def split_changes(config: Any, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Split -> what it changes in the config: dataloader, evaluator and loop of the test."""
+    from mmmagnet.utils.config import dataset_configs
     from mmmagnet.utils.errors import ConfigError
 
     loader = config.get('test_dataloader') or config.get('val_dataloader')
     evaluator = config.get('test_evaluator') or config.get('val_evaluator')
     if loader is None or evaluator is None:
         raise ConfigError(f'{args.config}: has no test_dataloader and test_evaluator')
-    own = next(leaf_datasets(loader['dataset'])).get('split', 'test')
-    splits = list(dict.fromkeys(args.split or [own]))
-    jobs = []
-    for split in splits:
+    splits = args.split or [next(dataset_configs(loader['dataset'])).get('split', 'test')]
+    changes = {}
+    for split in dict.fromkeys(splits):
         parts = {
-            'test_dataloader': copy.deepcopy(loader),
-            'test_evaluator': copy.deepcopy(evaluator),
-            'test_cfg': config.get('test_cfg') or {'type': 'TestLoop'},
+            'test_dataloader': loader,
+            'test_evaluator': evaluator,
+            'test_cfg': {'type': 'TestLoop', **(config.get('test_cfg') or {})},
         }
-        for dataset in leaf_datasets(parts['test_dataloader']['dataset']):
+        parts = changes[split] = copy.deepcopy(parts)
+        for dataset in dataset_configs(parts['test_dataloader']['dataset']):
             if args.split:
                 dataset['split'] = split
             if args.swap_expressions:
                 dataset['swap_expressions'] = True
-        for metric in referring_metrics(parts['test_evaluator']):
+        metrics = parts['test_evaluator']
+        for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics]:
+            if str(metric['type']).rpartition('.')[2] != 'ReferringSegMetric':
+                continue
             metric.setdefault('bootstrap', 1000)
             if args.resolution:
                 metric['resolution'] = ['input', 'original'] if args.resolution == 'both' else args.resolution
             if args.breakdown:
                 metric['breakdown'] = True
-            if args.dump:
-                path = Path(args.dump)
+            if args.out:
+                path = Path(args.out)
                 metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
-        jobs.append((split, parts))
-    return jobs
-
-
-def referring_metrics(evaluator: Any) -> list[Any]:
-    """The configs of this project's metric in an evaluator's."""
-    metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-    return [metric for metric in metrics if str(metric['type']).rpartition('.')[2] == 'ReferringSegMetric']
-
-
-def replace_test_loop(runner: Any, config: Any, parts: dict[str, Any]) -> None:
-    """Let the next `runner.test()` run over another split, with the model as it is."""
-    from mmengine.registry import LOOPS
-
-    runner._test_loop = LOOPS.build(
-        {
-            'type': 'TestLoop',
-            **config.test_cfg,
-            'runner': runner,
-            'dataloader': parts['test_dataloader'],
-            'evaluator': parts['test_evaluator'],
-        }
-    )
+    return changes
 
 
 def print_scores(entry: dict[str, Any]) -> None:
     """Print a split's scores as a line for each resolution."""
-    exchanged = ' exchanged' if entry['swap_expressions'] else ''
+    swapped = ', swapped expressions' if entry['swap_expressions'] else ''
     scored = {resolution: account['scores'] for resolution, account in entry['resolutions'].items()}
     for resolution, scores in (scored or {'unknown': entry['metrics']}).items():
         numbers = '  '.join(
             f'{name} {value}' if name == 'pairs' else f'{name} {value:.2f}' for name, value in scores.items()
         )
-        print(f'{entry["split"]} ({resolution} resolution{exchanged}): {numbers}', flush=True)
+        print(f'{entry["split"]} ({resolution} resolution{swapped}): {numbers}', flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without a name, from the latest in the work dir, or from the start if none is',
+        help='resume from a checkpoint; without a name, from the latest in the work dir, or start if there is none',
     )
     parser.add_argument(
         '--amp',
@@ -29,53 +29,56 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='automatic mixed precision (needs a GPU; float16 unless the config has optim_wrapper.dtype)',
     )
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
-    parser.add_argument('--seed', type=int, help='seed of weights, order and expressions')
+    parser.add_argument('--seed', type=int, help='seed of weights, order and expressions (randomness.seed)')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        parser.error(f'--seed {args.seed}: give a number from 0 to {2**32 - 1}')
+    return args
 
 
 def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
-    from mmmagnet.engine.hooks import StrictLoadHook
-    from mmmagnet.engine.strategies import SHARDING, runner_class
-    from mmmagnet.utils.checkpoint import register_safe_loader
-    from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
-    from mmmagnet.utils.config import (
-        check_amp,
-        check_tokenizers,
-        enable_amp,
-        load_config,
-        parse_options,
-        set_resume,
-        set_seed,
-    )
+    from mmengine.runner import Runner
 
-    end_on_sigterm()
+    from mmmagnet.engine.checks import check_amp, check_tokenizers, check_types
+    from mmmagnet.engine.distributed import close_distributed, setup_distributed
+    from mmmagnet.engine.hooks import StrictLoadHook
+    from mmmagnet.engine.resume import set_resume
+    from mmmagnet.utils.checkpoint import register_safe_loader
+    from mmmagnet.utils.cli import end_on_sigterm, select_device
+    from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.errors import ConfigError
+
+    end_on_sigterm(at_once=True)
     register_safe_loader()
     select_device(args.device)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, args.work_dir)
     config.launcher = args.launcher
-    join_processes(config)
     if args.seed is not None:
-        set_seed(config, args.seed)
+        config.merge_from_dict({'randomness.seed': args.seed})
     if args.amp:
-        enable_amp(config)
+        if config.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ConfigError(f'--amp: optim_wrapper is a {config.optim_wrapper.type}; only an OptimWrapper can switch')
+        wrapper = {'dtype': 'float16', 'loss_scale': 'dynamic', **config.optim_wrapper}
+        config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
+    setup_distributed(config)
+    check_types(config)
     check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
     elif config.get('resume'):
         set_resume(config, config.get('load_from'))
-    runner = runner_class(config).from_cfg(config)
+
+    runner = Runner.from_cfg(config)
     check_tokenizers(config, runner.model)
-    sharded = (
-        config.get('runner_type') == 'FlexibleRunner' and (config.get('strategy') or {}).get('type') in SHARDING
-    )  # no process has the whole model
-    if not sharded and (config.get('resume') or config.get('load_from')):
-        runner.register_hook(StrictLoadHook(config.load_from or config.work_dir, bool(config.get('resume'))))
+    if config.get('load_from'):
+        runner.register_hook(StrictLoadHook(config.load_from, bool(config.get('resume'))))
     runner.train()
+    close_distributed()
     return 0
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
-from mmmagnet.utils.config import check_registered, leaf_datasets, load_config
+from mmmagnet.utils.config import check_registered, dataset_configs, load_config
 from mmmagnet.utils.errors import ConfigError, DataError
+from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
 from mmmagnet.visualization import draw_panels
 
 ImageLike = str | Path | np.ndarray | Image.Image
@@ -244,7 +244,7 @@ def _device_of(device: str | torch.device | None) -> torch.device:
 
 def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
     """The transforms of testing without those that read files of a dataset."""
-    datasets = list(leaf_datasets((config.get('test_dataloader') or {}).get('dataset')))
+    datasets = list(dataset_configs((config.get('test_dataloader') or {}).get('dataset')))
     pipeline = datasets[0].get('pipeline') if datasets else config.get('test_pipeline')
     if pipeline is None:
         raise ConfigError(f'{source}: has neither a `test_dataloader` nor a `test_pipeline`')

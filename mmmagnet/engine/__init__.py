@@ -1,4 +1,4 @@
-"""What runs beside training and evaluation."""
+"""Hooks, checks before a run, and the optimizer constructor."""
 
 from . import hooks, optim_wrapper_constructor
 

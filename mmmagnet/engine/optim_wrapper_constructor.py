@@ -1,4 +1,4 @@
-"""Optimizers that take each of their kernels once for all weights, not once for each."""
+"""Few parameter groups, so that an optimizer runs its kernels once for many weights."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from mmmagnet.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class GroupingOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """MMEngine's constructor, with one parameter group for each set of equal settings.
 
-    MMEngine makes a group for each weight as soon as there is a `paramwise_cfg`. The optimizer's step is the same, but
-    runs group by group: 606 for `configs/magnet_tiny_synthetic.py` instead of three.
+    With a `paramwise_cfg` MMEngine makes a group for each weight. The optimizer's step is the same, but runs group by
+    group: 606 groups for `configs/magnet_tiny_synthetic.py` instead of three.
 
     Args:
-        optim_wrapper_cfg: As of MMEngine's.
-        paramwise_cfg: As of MMEngine's.
+        optim_wrapper_cfg: Config of the optimizer wrapper, as for MMEngine's constructor.
+        paramwise_cfg: Settings of single parameters, as for MMEngine's constructor.
+
+    Example:
+        >>> optim_wrapper = dict(  # of a config
+        ...     constructor='GroupingOptimWrapperConstructor',
+        ...     optimizer=dict(type='AdamW', lr=5e-5),
+        ...     paramwise_cfg=dict(norm_decay_mult=0.0),
+        ... )
     """
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: int | float | None = None
     ) -> None:
-        """Add a module's weights to `params`, which after the outermost call are grouped by their settings.
+        """Add a module's weights to `params`; the outermost call groups them by their settings.
 
         Raises:
             ValueError: If two modules share a weight and `paramwise_cfg` does not say which settings it has.

@@ -1,4 +1,4 @@
-"""Small helpers that know nothing of networks or data."""
+"""Helpers that import nothing of datasets or models."""
 
 from .errors import DataError, TrainingError
 from .paths import resolve_model_path

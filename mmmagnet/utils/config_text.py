@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from importlib import import_module
 from typing import Any
 
@@ -12,54 +11,56 @@ from mmengine.registry import WEIGHT_INITIALIZERS, Registry
 
 from .errors import ConfigError
 
-# packages whose registries a name like 'mmpretrain.ConvNeXt' may open
 SCOPES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain', 'mmdet')
-_NAMED_NUMBERS = {'inf': math.inf, 'nan': math.nan}
+"""Packages whose registries a name like ``mmpretrain.ConvNeXt`` may open."""
 
 
 def config_from_text(text: str, source: str = 'config text') -> Config:
-    """Read a config as MMEngine writes it into checkpoints, without running it.
+    """Config in the form that MMEngine writes into checkpoints, read without running it.
 
-    Only ``name = value`` lines are read, of constants, lists, tuples, dicts and calls of ``dict``.
+    Only lines ``name = value`` are read, of constants, lists, tuples, dicts and calls of ``dict``.
 
     Args:
         text: The text (`Config.pretty_text`).
-        source: Where it is from, for messages.
+        source: Name of its origin, for messages.
 
     Raises:
         ConfigError: If the text holds anything else, naming the line.
+
+    Example:
+        >>> config_from_text("model = dict(type='ReferringSegmentor')").model.type
+        'ReferringSegmentor'
     """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ConfigError(f'{source}: not a config ({error}); give the config file with --config') from error
     settings: dict[str, Any] = {}
     try:
-        for statement in tree.body:
+        for statement in ast.parse(text).body:
             match statement:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                    settings[name] = _value_of(value)
+                    settings[name] = _literal(value)
                 case _:
-                    raise _Refused(statement)
+                    raise ConfigError(statement.lineno)
         return Config(settings)
-    except _Refused as refused:
-        code = (ast.get_source_segment(text, refused.node) or '').strip().splitlines() or ['?']
+    except ConfigError as error:  # raised above or in _literal
+        line = text.splitlines()[error.args[0] - 1].strip()
         raise ConfigError(
-            f'{source}, line {refused.node.lineno}: {code[0]!r} is more than values and dict(...), and is not run; '
+            f'{source}, line {error.args[0]}: {line!r} is more than values and dict(...), and is not run; '
             'give a config file you trust with --config'
         ) from None
-    except (KeyError, TypeError, RecursionError) as error:  # names MMEngine reserves; unhashable keys
+    except (SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise ConfigError(f'{source}: not a config ({error}); give the config file with --config') from error
 
 
 def check_registered(config: Any, registry: Registry, source: str) -> None:
-    """Make sure that every ``type`` in a config is a registered part.
+    """Make sure that every ``type`` in a config that is not trusted is a registered part.
 
-    MMEngine imports and calls whatever a dotted ``type`` names (``os.system``), so a config that is not trusted is
-    checked before anything is built from it.
+    MMEngine imports and calls whatever a dotted ``type`` names (``os.system``).
 
     Raises:
         ConfigError: Naming the type that is not registered.
+
+    Example:
+        >>> from mmmagnet.registry import MODELS
+        >>> check_registered({'type': 'ReferringSegmentor'}, MODELS, 'epoch_3.pth')
     """
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if isinstance(value, (dict, list, tuple)):
@@ -95,36 +96,26 @@ def _is_registered(name: Any, registry: Registry) -> bool:
     return False
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this file
-    """A piece of a config text that is not a plain value."""
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(ast.fix_missing_locations(_AsLiterals().visit(node)))
+    except ValueError as error:  # Python's, for all that is more than a value
+        raise ConfigError(node.lineno) from error
 
-    def __init__(self, node: Any) -> None:
-        super().__init__()
-        self.node = node
 
+class _AsLiterals(ast.NodeTransformer):
+    """Turns ``dict(...)``, ``inf`` and ``nan`` into what `ast.literal_eval` reads."""
 
-def _value_of(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name) if name in _NAMED_NUMBERS:
-            return _NAMED_NUMBERS[name]
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _value_of(operand)
-            if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise _Refused(node)
-            return -number if isinstance(sign, ast.USub) else number
-        case ast.Tuple(elts=elements):
-            return tuple(_value_of(element) for element in elements)
-        case ast.List(elts=elements):
-            return [_value_of(element) for element in elements]
-        case ast.Dict(keys=keys, values=values):
-            if None in keys:
-                raise _Refused(node)
-            return {_value_of(key): _value_of(value) for key, value in zip(keys, values, strict=True) if key}
-        case ast.Call(func=ast.Name(id='dict'), args=args, keywords=keywords) if len(args) <= 1:
-            settings = _value_of(args[0]) if args else {}
-            if not isinstance(settings, dict) or any(keyword.arg is None for keyword in keywords):
-                raise _Refused(node)
-            return {**settings, **{keyword.arg: _value_of(keyword.value) for keyword in keywords}}
-    raise _Refused(node)
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id='dict'), args=[] | [ast.Dict()], keywords=keywords):
+                pairs = [(ast.Constant(keyword.arg), keyword.value) for keyword in keywords if keyword.arg]
+                if len(pairs) == len(keywords):
+                    first = node.args[0] if node.args else ast.Dict(keys=[], values=[])
+                    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+                    return ast.Dict(keys=[*first.keys, *keys], values=[*first.values, *values])  # type: ignore[attr-defined]
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(float(node.id)) if node.id in ('inf', 'nan') else node

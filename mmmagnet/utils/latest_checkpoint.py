@@ -1,4 +1,4 @@
-"""Where an interrupted training goes on."""
+"""The checkpoint that an interrupted training resumes from."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ PATTERNS = ('epoch_*.pth', 'iter_*.pth')
 
 
 def latest_checkpoint(work_dir: str | Path) -> tuple[Path, Any] | None:
-    """The newest whole checkpoint in the folder of a training, and what it holds.
+    """Path and content of the newest whole checkpoint in the folder of a training.
 
-    ``last_checkpoint``, where MMEngine notes the last one by its full path, only adds to what is found by name: the
-    folder may have been moved or copied, and a training may end before the note is written. Another folder is believed
-    only where this one has none, and only if it is of the same name (`CheckpointHook`'s ``out_dir``). A folder
-    (DeepSpeed, FSDP in parts) is taken as it is, without its content.
+    Files are found by name and time. ``last_checkpoint``, where MMEngine notes a full path, only adds a file of
+    another name: the folder may have been moved or copied, and a training may end before the note is written. A noted
+    file elsewhere counts only if this folder has none, and if its folder has the same name (`CheckpointHook`'s
+    ``out_dir``).
 
     Returns:
-        None if there is none, or no such folder.
+        None if there is no checkpoint, or no such folder.
 
     Raises:
-        CheckpointError: If there are some, and none is whole.
+        CheckpointError: If there are checkpoints and none is whole.
     """
     work_dir = Path(work_dir)
     found = {path for pattern in PATTERNS for path in work_dir.glob(pattern)}
@@ -35,14 +35,12 @@ def latest_checkpoint(work_dir: str | Path) -> tuple[Path, Any] | None:
     if note.is_file():
         noted = Path(note.read_text().strip() or '.')
         here = work_dir / noted.name
-        if here.suffix == '.pth' and here.exists():
+        if here.suffix == '.pth' and here.is_file():
             found.add(here)
-        elif not found and noted.suffix == '.pth' and noted.parent.name == work_dir.resolve().name and noted.exists():
+        elif not found and noted.suffix == '.pth' and noted.parent.name == work_dir.resolve().name and noted.is_file():
             found.add(noted)
     broken = []
     for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-        if path.is_dir():
-            return path, None
         try:
             content = load_file(path)
         except CheckpointError as error:

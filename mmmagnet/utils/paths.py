@@ -1,4 +1,4 @@
-"""Where files that configs name are found."""
+"""Paths of models that configs name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SCHEME = 'package://'
 
 
 def resolve_model_path(name: str) -> str:
-    """The folder that ``package://module/sub/folder`` means; any other name as it is.
+    """Folder that ``package://module/sub/folder`` names; any other name unchanged.
 
     The package is located, not imported.
 
@@ -20,6 +20,10 @@ def resolve_model_path(name: str) -> str:
 
     Raises:
         DataError: If the package is not installed or has no such folder.
+
+    Example:
+        >>> resolve_model_path('bert-base-uncased')
+        'bert-base-uncased'
     """
     if not name.startswith(_SCHEME):
         return name

@@ -42,7 +42,7 @@ def main_of(name: str):
 
 
 def write_set(root: Path) -> Path:
-    """Four images, a light rectangle each at the left and at the right, in three splits."""
+    """Write four images, each with a light rectangle at the left and one at the right, in three splits."""
     refs, images, annotations = [], [], []
     (root / 'images').mkdir(parents=True)
     for index in range(4):
@@ -67,7 +67,7 @@ def write_set(root: Path) -> Path:
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A data folder, and the work dir of one epoch on it."""
+    """Data folder, and work dir of a training of one epoch."""
     folder = tmp_path_factory.mktemp('tools')
     data, work = write_set(folder / 'data'), folder / 'work'
     status = main_of('train.py')(
@@ -80,20 +80,20 @@ def trained(tmp_path_factory):
     return data, work
 
 
-def test_resume_goes_on_with_the_seed_of_the_checkpoint(trained):
+def test_resume_keeps_the_seed_of_the_checkpoint(trained):
     data, work = trained
     first = load_file(work / 'epoch_1.pth')
     assert first['meta']['seed'] == 3
     status = main_of('train.py')(
         [
             *(CONFIG, '--data-root', str(data), '--work-dir', str(work), '--resume', '--cfg-options', *OPTIONS),
-            *('train_cfg.max_epochs=2', 'default_hooks.checkpoint.max_keep_ckpts=3'),
+            'train_cfg.max_epochs=2',
         ]
     )
     assert status == 0
     second = load_file(work / 'epoch_2.pth')
     assert (second['meta']['epoch'], second['meta']['iter']) == (2, 2 * first['meta']['iter'])
-    assert 'seed=3' in second['meta']['cfg'].split('train_dataloader')[1].split('train_pipeline')[0]
+    assert second['meta']['seed'] == 3
 
 
 def test_score_several_splits(trained, tmp_path, capsys):
@@ -116,7 +116,7 @@ def test_score_several_splits(trained, tmp_path, capsys):
     assert 'pairs 8' in printed
 
 
-def test_exchanged_expressions_and_pixels_at_input_size(trained, tmp_path):
+def test_swapped_expressions_at_input_size(trained, tmp_path):
     data, work = trained
     arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--work-dir', str(tmp_path / 'w')]
     arguments += ['--swap-expressions', '--metrics-out', str(tmp_path / 's.json')]
@@ -175,7 +175,7 @@ def test_start_from_a_checkpoint(trained, tmp_path, capsys):
     torch.save({'state_dict': {'conv.weight': torch.zeros(1)}}, tmp_path / 'other.pth')
     arguments = [CONFIG, '--data-root', str(data), '--work-dir', str(tmp_path / 'w'), '--cfg-options', *OPTIONS]
     assert main_of('train.py')([*arguments, f'load_from={tmp_path / "other.pth"}']) == 2
-    assert 'other.pth: is of another model, no entry fits' in capsys.readouterr().err
+    assert 'other.pth: is of another model: no entry fits' in capsys.readouterr().err
     arguments += ['train_cfg.max_epochs=1', 'model.decode_head.decoder_layers=2']
     assert main_of('train.py')([*arguments, f'load_from={work / "epoch_1.pth"}']) == 0
     assert re.search(r'epoch_1\.pth: \d+ of \d+ entries are loaded; the others start', capsys.readouterr().out)
@@ -190,9 +190,9 @@ def test_start_from_a_checkpoint(trained, tmp_path, capsys):
             [CONFIG, '--cfg-options', 'modle.type=x'],
             "error: --cfg-options modle.type: the config has no setting 'modle'",
         ),
-        ([CONFIG, '--cfg-options', 'model.neck.type=Nothing'], 'error: Nothing is not registered'),
+        ([CONFIG, '--cfg-options', 'model.neck.type=Nothing'], "error: model.neck.type='Nothing' is not registered"),
         ([CONFIG, '--resume', 'none.pth'], 'error: none.pth: no such checkpoint file'),
-        ([CONFIG, '--amp', '--device', 'cpu'], 'error: --amp: '),
+        ([CONFIG, '--amp', '--device', 'cpu'], 'error: optim_wrapper.type=AmpOptimWrapper: '),
     ],
 )
 def test_errors_of_training_are_one_line(arguments, message, tmp_path, capsys, monkeypatch):

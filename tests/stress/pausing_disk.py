@@ -1,4 +1,4 @@
-"""For `killing.py`: a disk that stands still in the PAUSE_AT_WRITE-th checkpoint, for a kill to hit its writing."""
+"""A disk for `killing.py` that stands still in the PAUSE_AT_WRITE-th checkpoint, so that a kill hits its write."""
 
 import os
 import time

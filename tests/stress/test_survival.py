@@ -1,4 +1,4 @@
-"""A training of two processes that is ended by force as it saves, three times, becomes what it would have become.
+"""A training of two processes that is ended three times while it saves has the same end as an undisturbed one.
 
 `killing.py` does it 20 times, at all moments, with any number of processes.
 """
@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from killing import CONFIG, command_of, differences, make_data, start, train_through
 
-CAUSES = {'one': 'Signal 9 (SIGKILL) received by PID', 'term': 'error: stopped by SIGTERM'}
-
 
 @pytest.mark.skipif(not Path('/proc/self/task').exists(), reason='finds processes by /proc')
 def test_killed_while_saving(tmp_path):
@@ -18,13 +16,10 @@ def test_killed_while_saving(tmp_path):
     config.write_text(CONFIG.format(epochs=3, workers=0))
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     assert start(command_of(config, data, whole, 2), tmp_path / 'whole.log').wait(300) == 0
-    ways = ['all', 'one', 'term']
-    kills = [('writing', way) for way in ways]
+    kills = [('writing', way) for way in ('all', 'one', 'term')]
     events = train_through(kills, command_of(config, data, killed, 2), tmp_path, killed, seed=0)
-    assert [event['way'] for event in events] == ways
-    assert [event['status'] for event in events] == [-9, 1, 1]  # torchrun's
+    assert all(event['status'] for event in events)
     assert any(name.endswith('.part') for name in events[0]['left'])  # cut off in the middle
-    for life, way in enumerate(ways[1:], start=1):
-        assert CAUSES[way] in (tmp_path / f'life_{life}.log').read_text()
+    assert 'stopped by SIGTERM' in (tmp_path / 'life_2.log').read_text()
     assert differences(whole, killed) == []
     assert not list(killed.glob('*.part'))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import platform
+import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mmmagnet.utils.cli import join_processes, run_command
-from mmmagnet.utils.config import load_config
-from mmmagnet.utils.errors import CheckpointError, DataError
-
-CONFIGS = Path(__file__).parents[2] / 'configs'
+from mmmagnet.utils.cli import run_command, select_device
+from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
 
 
 class Broken(torch.utils.data.Dataset):
@@ -46,7 +42,6 @@ def raising(error: BaseException):
         (raising(CheckpointError('a.pth: is cut;\n  copy it again')), 2, 'error: a.pth: is cut; copy it again'),
         (raising(FileNotFoundError('a.py: no such config file')), 2, 'error: a.py: no such config file'),
         (raising(PermissionError(13, 'Permission denied', 'a.py')), 2, 'error: a.py: Permission denied'),
-        (raising(KeyError("X is not in the model registry's list")), 2, "error: X is not in the model registry's list"),
         (read_in_a_worker, 2, 'error: a.png: is broken; copy it again'),
         (raising(KeyboardInterrupt()), 130, 'interrupted'),
     ],
@@ -62,28 +57,31 @@ def test_other_errors_are_not_hidden(error):
         run_command(raising(error))
 
 
-def test_batch_norm_is_synchronised_on_gpus_only(monkeypatch):
-    """The configs ask for it; PyTorch's runs on GPUs only, so processes on CPUs do without."""
-    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
-    monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
-    config = load_config(CONFIGS / 'lavt_tiny_synthetic.py')
-    assert config.sync_bn == 'torch'
-    config.launcher = 'pytorch'
-    join_processes(config)
-    assert config.sync_bn is None
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks the C library to keep memory: glibc')
-def test_memory_is_reused():
-    program = """
-import resource, torch
-from mmmagnet.utils.cli import run_command
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def command():
-    for _ in range(20):
-        before = faults()
-        torch.zeros(2**24)  # 64 MB, 16384 pages
-    return int(faults() - before > 1000)
-raise SystemExit(run_command(command))
+@pytest.mark.parametrize('at_once', [False, True])
+def test_sigterm(at_once):
+    """It cleans up unless it ends at once."""
+    program = f"""
+import os, signal
+from mmmagnet.utils.cli import end_on_sigterm
+end_on_sigterm(at_once={at_once})
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+finally:
+    print('cleaned', flush=True)
 """
-    subprocess.run([sys.executable, '-c', program], check=True)
+    run = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=100)
+    assert (run.returncode, run.stderr) == (128 + signal.SIGTERM, 'error: stopped by SIGTERM\n')
+    assert run.stdout == ('' if at_once else 'cleaned\n')
+
+
+def test_device(monkeypatch):
+    from mmengine.device import get_device
+
+    monkeypatch.setattr('mmengine.device.utils.DEVICE', 'npu')
+    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
+    for device, found in ((None, 'npu'), ('cpu', 'cpu')):
+        select_device(device)
+        assert get_device() == found
+    with pytest.raises(ConfigError, match='--device cuda: PyTorch sees no GPU here'):
+        select_device('cuda')

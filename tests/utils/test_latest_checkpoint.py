@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from."""
+"""Which checkpoint a training resumes from."""
 
 import os
 
@@ -10,7 +10,7 @@ from mmmagnet.utils.latest_checkpoint import latest_checkpoint
 
 
 def write(folder, **files):
-    """Checkpoints in order of age: `whole`, `part` of one, an `empty` file."""
+    """Write checkpoints in order of age: `whole`, `part` of one, or `empty`."""
     for age, (name, kind) in enumerate(files.items()):
         path = folder / f'{name}.pth'
         torch.save({'meta': {'name': name}, 'state_dict': {'w': torch.zeros(100)}}, path)
@@ -31,7 +31,7 @@ def write(folder, **files):
         (dict(epoch_1='whole', epoch_2='whole'), 'epoch_1.pth', 'epoch_2'),  # ended before the note was written
         (dict(epoch_1='whole'), '/moved/away/epoch_1.pth', 'epoch_1'),
         (dict(best_ref_oIoU_epoch_2='whole'), None, None),  # no optimizer in it
-        (dict(snapshot_3='whole'), '/moved/away/snapshot_3.pth', 'snapshot_3'),  # a name of one's own
+        (dict(snapshot_3='whole'), '/moved/away/snapshot_3.pth', 'snapshot_3'),  # the user's name for it
     ],
 )
 def test_latest(tmp_path, files, note, found):
@@ -64,7 +64,5 @@ def test_none_is_whole(tmp_path):
         latest_checkpoint(tmp_path)
 
 
-def test_no_folder_and_a_folder_of_shards(tmp_path):
+def test_no_folder(tmp_path):
     assert latest_checkpoint(tmp_path / 'none') is None
-    (tmp_path / 'epoch_3.pth').mkdir()
-    assert latest_checkpoint(tmp_path) == (tmp_path / 'epoch_3.pth', None)

@@ -36,7 +36,7 @@ def browse(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from mmmagnet.registry import DATASETS
-    from mmmagnet.utils.config import leaf_datasets, load_config, parse_options
+    from mmmagnet.utils.config import dataset_configs, load_config, parse_options
     from mmmagnet.utils.errors import ConfigError
 
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, training=args.split == 'train')
@@ -45,7 +45,7 @@ def browse(args: argparse.Namespace) -> int:
     loader = config.get(name)
     if loader is None:
         raise ConfigError(f'{args.config}: has no {name}')
-    for part in leaf_datasets(loader['dataset']):
+    for part in dataset_configs(loader['dataset']):
         part['split'] = args.split
     dataset = DATASETS.build(loader['dataset'])
     args.out.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=1, save_best='ref/oIoU', rule='greater'),
+    checkpoint=dict(type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='ref/oIoU', rule='greater'),
     sampler_seed=dict(type='EpochSamplerHook'),
-    step_seed=dict(type='IterSeedHook'),
+    iter_seed=dict(type='IterSeedHook'),
     finite_loss=dict(type='SkipNonFiniteHook', max_skips=5),
 )

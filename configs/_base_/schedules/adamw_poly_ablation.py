@@ -1,4 +1,4 @@
-# As adamw_poly_tiny.py, for one epoch, which is scored by another process.
+# adamw_poly_tiny.py for one epoch, which another process scores.
 _base_ = 'adamw_poly_tiny.py'
 
 param_scheduler = [

@@ -1,5 +1,5 @@
-# A few hundred refs are seen many times before they are fitted; a pretrained text encoder learns ten times slower and
-# without decay. MMEngine follows the longest key that matches, so the position table is named again.
+# A few hundred refs need many epochs. A pretrained text encoder learns ten times slower and without decay. MMEngine
+# follows the longest key that matches, so the position table is named again.
 _base_ = 'adamw_poly_tiny.py'
 
 slower = dict(lr_mult=0.1, decay_mult=0.0)

@@ -1,4 +1,4 @@
-# Short trainings from nothing on a CPU: a higher rate with a warm-up, otherwise as adamw_poly_40e.py.
+# adamw_poly_40e.py with a higher rate and a warm-up, for short trainings from scratch on a CPU.
 _base_ = 'adamw_poly_40e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))

@@ -1,4 +1,4 @@
-"""Hooks."""
+"""Hooks of training and testing."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .epoch_sampler_hook import EpochSamplerHook

@@ -1,4 +1,4 @@
-"""Images of what a model predicts while it is tested."""
+"""Images of predictions, drawn during a test."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from mmmagnet.registry import HOOKS
 
 @HOOKS.register_module()
 class ReferringVisualizationHook(Hook):
-    """Draws test samples through the runner's visualizer, one image an expression, spread over the set.
+    """Draws test samples with the runner's visualizer, one image for each expression, spread over the set.
 
-    Beside mmseg's `SegVisualizationHook` it bounds the number of images, names them after ref and sentence, and
+    Unlike mmseg's `SegVisualizationHook` it limits the number of images and names them after ref and sentence. It
     reads images as the dataset does, without turning them by their EXIF orientation.
 
     Args:
-        limit: Images of each run of the test loop, at most (of each process's samples; the first process draws).
-            None = all.
-        out_dir: Folder the images go to. None = the visualizer's backends.
+        limit: Largest number of images in a run of the test loop, of the first process's samples. None draws all.
+        out_dir: Folder of the images. None leaves them to the visualizer's backends.
+
+    Example:
+        >>> runner.register_hook(ReferringVisualizationHook(limit=20, out_dir='outputs'))  # doctest: +SKIP
     """
 
     priority = 'NORMAL'
@@ -41,7 +43,7 @@ class ReferringVisualizationHook(Hook):
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] | None = None
     ) -> None:
-        """Draw those of a batch whose turn it is."""
+        """Draw the samples of a batch that are chosen: every n-th of the set."""
         samples = len(runner.test_dataloader.sampler)
         stride = 1 if self.limit is None else math.ceil(samples / max(1, self.limit))
         for sample in outputs or []:
@@ -62,7 +64,7 @@ class ReferringVisualizationHook(Hook):
 
 
 def image_name(sample: Any) -> str:
-    """``<split>_<image>_ref<id>_sent<id>``, as far as a data sample knows them."""
+    """Name of a data sample, ``<split>_<image>_ref<id>_sent<id>``, as far as the sample knows these."""
     split, stem = str(sample.get('split', '')), Path(sample.img_path).stem
     parts = [
         '' if stem.startswith(split) else split,

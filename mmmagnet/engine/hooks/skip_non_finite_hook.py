@@ -1,18 +1,14 @@
-"""A loss that is not a number does no harm, and ends the training if it stays."""
+"""Training steps whose loss or gradients are not finite."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
-from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
+from torch import Tensor
 
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils.errors import TrainingError
@@ -22,17 +18,22 @@ from .referring_visualization_hook import image_name
 
 @HOOKS.register_module()
 class SkipNonFiniteHook(Hook):
-    """Skips steps whose loss or gradients are not finite, and ends the training when too many in a row are.
+    """Skips steps whose gradients are not finite, and ends the training when too many in a row are broken.
 
-    The hook itself waits for no device in a step: gradients that are not finite become zero there, before the
-    optimizer sees them (its momentum still moves the weights a little), and the host looks every `interval` steps, so a
-    training ends that much later. In several processes the step is skipped by all of them: a loss that is not finite
-    makes all its gradients so, and those are averaged. Overflows of a loss scale are the scaler's own affair and do not
-    count. DeepSpeed's optimizer does not show its gradients: there the first such step ends the training.
+    No step waits for the device: gradients become zero there, before the optimizer sees them, and the host looks
+    every `interval` steps. Momentum still moves the weights a little. Several processes skip together, since their
+    gradients are averaged. A loss that is not finite counts as a broken step, too. An overflow of a loss scale does
+    not count, since the scaler leaves that step out itself.
 
     Args:
-        max_skips: Steps in a row that may be skipped; one more ends the training.
-        interval: Steps between looks.
+        max_skips: Broken steps in a row that are allowed; one more ends the training.
+        interval: Number of steps between looks, so a training may end that much later.
+
+    Raises:
+        ValueError: If `max_skips` is negative, or `interval` is not positive.
+
+    Example:
+        >>> default_hooks = dict(finite_loss=dict(type='SkipNonFiniteHook', max_skips=5))  # of a config
     """
 
     def __init__(self, max_skips: int = 5, interval: int = 10) -> None:
@@ -43,111 +44,63 @@ class SkipNonFiniteHook(Hook):
         self.max_skips = max_skips
         self.interval = interval
         self.in_row = 0
-        self.sharded = False
-        self.zeroed: Tensor | None = None  # whether the optimizer's gradients were, on the device
-        # step; whether this process's loss was broken, and whether the step was skipped; the batch
-        self.pending: list[tuple[int, Tensor, list[str]]] = []
+        self.skipped: Tensor | None = None  # of the step being taken, on the device
+        self.pending: list[tuple[int, Tensor, list[str]]] = []  # step; is its loss broken, is the step; the batch
 
     def before_train(self, runner: Runner) -> None:
-        """Stand between losses, gradients and optimizer."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.register_forward_hook(spread_to_gradients)
-        self.sharded = isinstance(runner.model, FullyShardedDataParallel)
-        wrapper = runner.optim_wrapper
-        for each in wrapper.optim_wrappers.values() if isinstance(wrapper, OptimWrapperDict) else (wrapper,):
-            if isinstance(each.optimizer, torch.optim.Optimizer):
-                each.optimizer.register_step_pre_hook(self._zero)
-            else:
-                self.max_skips, self.interval = 0, 1
+        """Watch the optimizer."""
+        runner.optim_wrapper.optimizer.register_step_pre_hook(self._zero_gradients)
 
-    def _zero(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    def _zero_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Replace gradients by zeros unless all are finite."""
-        if getattr(optimizer, 'found_inf', None) is not None:  # of a GradScaler: the step leaves itself out
+        if getattr(optimizer, 'found_inf', None) is not None:  # of a GradScaler
             return
-        gradients = [
-            parameter.grad
-            for group in optimizer.param_groups
-            for parameter in group['params']
-            if parameter.grad is not None
-        ]
-        if not gradients:
-            return
-        broken = ~torch.nn.utils.get_total_norm(gradients).isfinite()
-        if self.sharded:  # each process sees a part
-            anywhere = broken.int()
-            all_reduce(anywhere, 'max')
-            broken = anywhere.bool()
-        for gradient in gradients:
-            gradient.masked_fill_(broken.to(gradient.device), 0)
-        self.zeroed = broken if self.zeroed is None else self.zeroed | broken
+        weights = [weight for group in optimizer.param_groups for weight in group['params']]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if gradients:
+            self.skipped = ~torch.nn.utils.get_total_norm(gradients).isfinite()
+            for gradient in gradients:
+                gradient.masked_fill_(self.skipped, 0)
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: dict[str, Tensor] | None = None,
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Tensor] | None = None
     ) -> None:
         """Note the step, and look when it is time.
 
         Raises:
-            TrainingError: If more than `max_skips` in a row were skipped.
+            TrainingError: If more than `max_skips` steps in a row were broken.
         """
-        broken = ~outputs['loss'].detach().isfinite().all()  # type: ignore[index]
-        skipped = broken if self.zeroed is None else broken | self.zeroed.to(broken.device)
-        self.zeroed = None
-        self.pending.append((runner.iter, torch.stack([broken, skipped]), batch_names(data_batch)))
+        loss = ~outputs['loss'].detach().isfinite().all()  # type: ignore[index]
+        step = loss if self.skipped is None else loss | self.skipped.to(loss.device)
+        self.skipped = None
+        self.pending.append((runner.iter + 1, torch.stack([loss, step]), batch_names(data_batch)))
         if self.every_n_train_iters(runner, self.interval) or self.is_last_train_iter(runner):
             self._look(runner)
 
-    def is_skipping(self, runner: Runner) -> bool:
-        """Whether the last step was skipped; waits for the device, in all processes.
-
-        Raises:
-            TrainingError: If more than `max_skips` in a row were.
-        """
-        self._look(runner)
-        return self.in_row > 0
-
     def _look(self, runner: Runner) -> None:
-        """Wait for what the device noted; the same in all processes."""
+        """Wait for the device; all processes find the same steps broken."""
         steps, self.pending = self.pending, []
-        if not steps:
-            return
         here = torch.stack([flags for _, flags, _ in steps]).int()
         anywhere = here.clone()
         all_reduce(anywhere, 'max')
-        for (step, _, names), own, (broken, skipped) in zip(steps, here.tolist(), anywhere.tolist(), strict=True):
-            self.in_row = self.in_row + 1 if skipped else 0
-            if not skipped:
+        for (step, _, names), own, (loss, broken) in zip(steps, here.tolist(), anywhere.tolist(), strict=True):
+            self.in_row = self.in_row + 1 if broken else 0
+            if not broken:
                 continue
-            guilty = own[0] or not broken  # gradients alone do not tell whose they are
-            found = [name for part in all_gather_object(names if guilty else []) for name in part]
-            text = f'the loss or its gradients were not finite in step {step + 1}, whose batch was {", ".join(found)}'
+            suspect = own[0] or not loss  # gradients alone do not tell whose they are
+            found = [name for part in all_gather_object(names if suspect else []) for name in part]
+            text = f'the loss or its gradients were not finite in step {step}, whose batch was {", ".join(found)}'
             if self.in_row > self.max_skips:
                 raise TrainingError(
-                    f'{text}; {self.in_row} steps in a row were skipped (SkipNonFiniteHook.max_skips={self.max_skips}): '
-                    'look at these samples and --resume; or start from a checkpoint before the trouble with a lower '
+                    f'{text}; {self.in_row} steps in a row were skipped (SkipNonFiniteHook.max_skips={self.max_skips})'
+                    ': look at these samples and --resume; or start from a checkpoint before the trouble with a lower '
                     'learning rate, by load_from=CHECKPOINT without --resume, which would bring the old rate back'
                 )
             runner.logger.warning(f'{text}; the step is skipped, {self.in_row} in a row')
 
 
-def spread_to_gradients(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Let losses that are not finite, in the output of a network in training, make all their gradients so."""
-    if not isinstance(output, dict):
-        return None
-    return {name: _spread(value) if 'loss' in name else value for name, value in output.items()}
-
-
-def _spread(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value * torch.ones_like(value).masked_fill(~value.isfinite(), math.nan)
-    return [_spread(each) for each in value]
-
-
 def batch_names(data_batch: Any) -> list[str]:
-    """Image, ref and sentence of each sample, as far as the batch knows them."""
+    """Names of a batch's samples: image, ref, sentence and expression, as far as the batch knows them."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     return [
         image_name(sample) + (f' ({sample.expression!r})' if 'expression' in sample else '')

@@ -1,4 +1,4 @@
-"""No training goes on, or starts, from the weights of another model."""
+"""Comparison of a checkpoint with the model before a training loads it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from mmmagnet.utils.errors import CheckpointError
 class StrictLoadHook(Hook):
     """Compares the entries of a checkpoint with the model's before they are loaded.
 
-    MMEngine loads what fits and only lists the rest. Resuming needs every entry; a training that starts from a
-    checkpoint (``load_from``) may leave some as they are, and says how many.
+    MMEngine loads what fits and only lists the rest. To resume, every entry must fit. A training that starts from a
+    checkpoint (``load_from``) may leave some entries as they are, and says how many.
 
     Args:
-        path: The checkpoint, for the message.
+        path: File of the checkpoint, for messages.
         resume: Whether the training resumes from it.
+
+    Example:
+        >>> runner.register_hook(StrictLoadHook('work_dirs/tiny/epoch_3.pth', resume=True))  # doctest: +SKIP
     """
 
     def __init__(self, path: str | Path, resume: bool) -> None:
@@ -31,25 +34,27 @@ class StrictLoadHook(Hook):
         self.resume = resume
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare.
+        """Compare the entries.
 
         Raises:
-            CheckpointError: If it holds no tensors by name. Resuming: naming the first entry that differs, or if its
-                optimizer groups weights differently. Starting: if no entry fits.
+            CheckpointError: If the checkpoint holds no tensors by name. To resume: if an entry differs, or if the
+                optimizer groups weights differently. To start: if no entry fits.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        given = state_dict_of(checkpoint, self.path)
+        own = (runner.model.module if is_model_wrapper(runner.model) else runner.model).state_dict()
+        weights = state_dict_of(checkpoint, self.path)
         if self.resume:
-            check_entries(model.state_dict(), given, self.path)
+            check_entries(own, weights, self.path)
             self._check_groups(runner, checkpoint.get('optimizer'))
             return
-        own = model.state_dict()
-        left = [name for name, value in own.items() if name not in given or given[name].shape != value.shape]
-        if len(left) == len(own):
-            raise CheckpointError(
-                f'{self.path}: is of another model, no entry fits: load_from takes a checkpoint of this project; one '
-                'of the authors of MagNet or LAVT goes through tools/model_converters/official.py first'
-            )
+        fitting = {name: value for name, value in weights.items() if name in own and value.shape == own[name].shape}
+        left = check_entries(
+            own,
+            fitting,
+            self.path,
+            'load_from takes a checkpoint of this project; convert one of the authors of MagNet or LAVT with '
+            'tools/model_converters/official.py first',
+            partial=True,
+        )
         if left:
             runner.logger.warning(
                 f'{self.path}: {len(own) - len(left)} of {len(own)} entries are loaded; the others start as they are, '

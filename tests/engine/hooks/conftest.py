@@ -1,4 +1,4 @@
-"""A training of one linear layer, for hooks that stand beside any training."""
+"""A training of one linear layer, for tests of hooks."""
 
 import itertools
 
@@ -9,7 +9,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmengine.runner._flexible_runner import FlexibleRunner
 from mmseg.structures import SegDataSample
 
 COUNT = itertools.count()
@@ -17,7 +16,7 @@ EPOCHS, STEPS = 3, 4
 
 
 class Lines(torch.utils.data.Dataset):
-    """Items of two numbers; `broken` ones are not numbers."""
+    """Items of two numbers; `broken` items hold NaN."""
 
     def __init__(self, broken=()):
         self.broken = broken
@@ -47,7 +46,7 @@ class Line(BaseModel):
 
 
 class Scores(BaseMetric):
-    """Gives these scores, one a validation."""
+    """Gives these scores, one for each validation."""
 
     def __init__(self, scores):
         super().__init__()
@@ -76,7 +75,6 @@ def make_runner(tmp_path):
         work_dir='run',
         launcher='none',
         max_epochs=EPOCHS,
-        flexible=False,
     ):
         init_default_scope('mmseg')
         torch.manual_seed(0)
@@ -84,11 +82,7 @@ def make_runner(tmp_path):
         validation = dict(
             val_dataloader=dict(loader, dataset=Lines()), val_cfg=dict(), val_evaluator=[Scores(scores or [])]
         )
-        kind, strategy = (
-            (FlexibleRunner, dict(strategy=dict(type='SingleDeviceStrategy'))) if flexible else (Runner, {})
-        )
-        return kind(
-            **strategy,
+        return Runner(
             model=model or Line(),
             work_dir=str(tmp_path / work_dir),
             train_dataloader=loader,

@@ -17,8 +17,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, loops
 
 import mmmagnet  # noqa: F401
+from mmmagnet.engine.distributed import close_distributed, setup_distributed
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils.cli import join_processes, leave_processes
 from mmmagnet.utils.errors import ConfigError
 
 ITEMS, EPOCHS = 11, 3
@@ -131,7 +131,7 @@ def train(config, stop=None, resume=None):
     if resume is not None:
         config.update(resume=True, load_from=str(resume))
     config.experiment_name = f'run_{next(COUNT)}'
-    join_processes(config)
+    setup_distributed(config)
     runner = Runner.from_cfg(config)
     recorder = Recorder(stop)
     runner.register_hook(recorder)
@@ -250,7 +250,7 @@ def run_process(rank, port, folder, config, stop, resume):
     torch.set_num_threads(1)
     seen, _ = train(config, stop, resume)
     (folder / f'rank_{rank}.json').write_text(json.dumps(seen))
-    leave_processes()
+    close_distributed()
 
 
 def train_two(folder, config, stop=None, resume=None):

@@ -1,4 +1,4 @@
-"""Losses that are not numbers: weights stay sound, samples are named, and a training that brings no others ends."""
+"""Losses that are not finite: weights stay finite, samples are named, and too many in a row end the training."""
 
 import multiprocessing
 import os
@@ -46,45 +46,30 @@ def test_a_broken_sample_is_skipped_and_named(make_runner, capfd, interval):
 @pytest.mark.parametrize('constant', [float('nan'), float('inf'), float('-inf')])
 @pytest.mark.parametrize('sound', [0, 2])
 def test_the_training_ends(make_runner, constant, sound):
-    """After `sound` steps all losses are broken, by a constant whose gradient is none."""
+    """All losses are broken after `sound` steps."""
     runner = make_runner(hooks(max_skips=2, interval=1))
-    seen = []
+    steps = []
 
     def count(module, *_):
-        seen.append(weights_of(runner))
-        module.constant = constant if len(seen) > sound else 0.0
+        steps.append(weights_of(runner))
+        module.constant = constant if len(steps) > sound else 0.0
 
     runner.model.register_forward_pre_hook(count)
     with pytest.raises(TrainingError, match=rf'in step {sound + 3}, .* 3 steps in a row .*max_skips=2') as caught:
         runner.train()
     first = (4 + 2 * sound) % 8
     assert f'batch was {first}_ref{first}_sent{10 * first}, {first + 1}_ref' in str(caught.value)
-    assert weights_of(runner).isfinite().all()
-    if not sound:  # no momentum yet: nothing moves but by weight decay
-        assert torch.allclose(seen[0], weights_of(runner), atol=1e-3)
+    assert 'load_from=CHECKPOINT' in str(caught.value)
+    assert len(steps) == sound + 3 and weights_of(runner).isfinite().all()
 
 
-def test_broken_networks_are_not_saved(make_runner, tmp_path, capfd):
-    """All is broken from the sixth of twelve steps on; a checkpoint is due after every second."""
-    chosen = hooks(max_skips=4, interval=100)
-    chosen['checkpoint'] = dict(type='AtomicCheckpointHook', interval=2, by_epoch=False, max_keep_ckpts=1)
-    runner = make_runner(chosen)
-    runner.model.register_forward_pre_hook(
-        lambda module, *_: setattr(module, 'constant', float('nan') if runner.iter > 4 else 0.0)
-    )
-    with pytest.raises(TrainingError, match=r'in step 10, .* 5 steps in a row .* load_from=CHECKPOINT'):
+def test_a_broken_step_moves_nothing(make_runner):
+    """Without momentum, and but for weight decay."""
+    runner = make_runner(hooks(max_skips=3), broken=range(8), max_epochs=1)
+    before = weights_of(runner)
+    with pytest.raises(TrainingError, match='in step 4, '):
         runner.train()
-    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['iter_4.pth']
-    text = ''.join(capfd.readouterr())
-    assert [f'no checkpoint is saved after step {step},' in text for step in (4, 6, 8)] == [False, True, True]
-
-
-def test_the_end_is_saved(make_runner, tmp_path):
-    """The last step of every epoch is skipped."""
-    chosen = hooks(max_skips=1)
-    chosen['checkpoint'] = dict(type='AtomicCheckpointHook', interval=1)
-    make_runner(chosen, broken=[7]).train()
-    assert [path.name for path in (tmp_path / 'run').glob('*.pth')] == ['epoch_3.pth']
+    assert torch.allclose(before, weights_of(runner), atol=1e-3)
 
 
 @pytest.mark.parametrize('fused', [False, True])
@@ -93,28 +78,16 @@ def test_overflows_of_a_loss_scale_do_not_count(fused):
 
     layer, hook, scaler = torch.nn.Linear(1, 1), SkipNonFiniteHook(), torch.amp.GradScaler('cpu', init_scale=2.0**127)
     optimizer = torch.optim.AdamW(layer.parameters(), fused=fused)
-    optimizer.register_step_pre_hook(hook._zero)
+    optimizer.register_step_pre_hook(hook._zero_gradients)
     before = layer.weight.clone()
     scaler.scale(8 * layer(torch.ones(1, 1)).sum()).backward()
     assert layer.weight.grad.isinf().all()
     scaler.step(optimizer)
     scaler.update()
-    assert hook.zeroed is None and torch.equal(layer.weight, before) and scaler.get_scale() == 2.0**126
+    assert hook.skipped is None and torch.equal(layer.weight, before) and scaler.get_scale() == 2.0**126
 
 
-def test_gradients_that_no_hook_sees(make_runner):
-    """DeepSpeed's optimizer is none of PyTorch's: the first step that is not finite ends the training."""
-    runner = make_runner(hooks(), broken=[5])
-    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'SkipNonFiniteHook')
-    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    optimizer = runner.optim_wrapper.optimizer
-    runner.optim_wrapper.optimizer = object()
-    hook.before_train(runner)
-    runner.optim_wrapper.optimizer = optimizer
-    assert (hook.max_skips, hook.interval) == (0, 1)
-
-
-def test_sentences_are_named():
+def test_expressions_are_named():
     from mmmagnet.engine.hooks.skip_non_finite_hook import batch_names
 
     sample = SegDataSample(metainfo=dict(img_path='train_7.png', split='train', ref_id=3, expression='red circle'))
@@ -135,7 +108,7 @@ def run_process(rank, port, make_runner, queue):
     )
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo')
-    # items go to the processes in turn: 2 and 6 are of the first, always in its second batch
+    # the first process gets the even items, 2 and 6 always in its second batch
     for broken, max_skips in (([2], 1), ([0, 2, 4, 6], 3)):
         runner = make_runner(
             hooks(max_skips=max_skips, interval=2), broken=broken, work_dir=f'run_{rank}', launcher='pytorch'

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold for a training to start from it."""
+"""What a checkpoint must hold for a training to start or resume from it."""
 
 import logging
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ def test_whole_and_part(caplog):
     assert '1 of 2 entries are loaded; the others start as they are, the first is bias' in caplog.text
     with pytest.raises(CheckpointError, match='it lacks bias'):
         check({'weight': torch.zeros(3, 2)}, resume=True)
-    with pytest.raises(CheckpointError, match='is of another model, no entry fits'):
+    with pytest.raises(CheckpointError, match='is of another model: no entry fits; load_from takes'):
         check({'weight': torch.zeros(2, 2)})
 
 

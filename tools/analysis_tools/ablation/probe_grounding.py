@@ -43,17 +43,17 @@ def probe(args: argparse.Namespace) -> int:
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner, set_random_seed
 
+    from mmmagnet.engine.checks import check_tokenizers
     from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
     from mmmagnet.utils.checkpoint import inference_model, load_checked, read_checkpoint
     from mmmagnet.utils.cli import select_device
-    from mmmagnet.utils.config import check_tokenizers, load_config, parse_options, set_seed
+    from mmmagnet.utils.config import load_config, parse_options
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
     init_default_scope('mmseg')
-    set_seed(config, args.seed)
     set_random_seed(args.seed)
     network = config.model.to_dict()
     heads = {name: value for name, value in network.items() if name == 'auxiliary_head'}

@@ -43,13 +43,13 @@ def benchmark(args: argparse.Namespace) -> int:
     from mmmagnet.datasets import RefCOCODataset
     from mmmagnet.datasets.verification.verify import verify_prepared
     from mmmagnet.registry import DATASETS
-    from mmmagnet.utils.config import leaf_datasets, load_config
+    from mmmagnet.utils.config import dataset_configs, load_config
 
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     config = load_config(args.config, data_root=args.photos or args.folder)
     init_default_scope(config.get('default_scope', 'mmseg'))
-    settings = next(leaf_datasets(config.train_dataloader.dataset))
+    settings = next(dataset_configs(config.train_dataloader.dataset))
     for step in settings['pipeline']:
         if args.tokenizer and step['type'] == 'TokenizeExpression':
             step['tokenizer'] = args.tokenizer

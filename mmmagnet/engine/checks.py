@@ -1,0 +1,111 @@
+"""Checks of a config before a run is built from it, and of its tokenizers once the network is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mmengine.registry
+import mmseg.registry
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import Registry
+
+from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+from mmmagnet.utils.config import SETTINGS, dataset_configs
+from mmmagnet.utils.errors import ConfigError
+
+
+def check_types(config: Config) -> None:
+    """Make sure that every ``type`` in a config's settings is registered, or importable by its dotted name.
+
+    Raises:
+        ConfigError: Naming the first one that is not.
+
+    Example:
+        >>> check_types(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
+    """
+    nodes = [*vars(mmseg.registry).values(), *vars(mmengine.registry).values()]
+    registries = [node for node in nodes if isinstance(node, Registry)]
+    for path, name in _types({key: value for key, value in config.to_dict().items() if key in SETTINGS}):
+        if not any(_is_registered(registry, name) for registry in registries):
+            raise ConfigError(
+                f'{path}={name!r} is not registered: correct the name, or install its package and add it to '
+                'custom_imports of the config'
+            )
+
+
+def _is_registered(registry: Registry, name: str) -> bool:
+    try:
+        return registry.get(name) is not None
+    except RuntimeError:  # a dotted name of a module that is not there
+        return False
+
+
+def _types(config: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    """Dotted names and values of all entries ``type``."""
+    for key, value in config.items() if isinstance(config, dict) else enumerate(config):
+        if key == 'type' and isinstance(value, str):
+            yield f'{path}type', value
+        elif isinstance(value, (dict, list, tuple)) and key != 'config':  # of a text encoder, for transformers
+            yield from _types(value, f'{path}{key}.')
+
+
+def check_amp(config: Config) -> None:
+    """Make sure that a config's mixed precision can run.
+
+    Raises:
+        ConfigError: If it needs a GPU and there is none.
+
+    Example:
+        >>> check_amp(Config(dict(optim_wrapper=dict(type='OptimWrapper'))))
+    """
+    if (config.get('optim_wrapper') or {}).get('type') == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ConfigError(
+            'optim_wrapper.type=AmpOptimWrapper: its mixed precision needs a GPU, and PyTorch sees none here; leave '
+            '--amp out, or take a config with an OptimWrapper'
+        )
+
+
+def check_tokenizers(config: Config, model: Any) -> None:
+    """Make sure that the training's tokenizers fit the text encoder.
+
+    Args:
+        config: Config of the training.
+        model: The network. Only what its `text_encoder` tells (`vocab_size`, `mask_token_id`, `max_tokens`) is
+            compared.
+
+    Raises:
+        ConfigError: If a tokenizer has more words than the encoder, gives more tokens, or has another [MASK].
+        DataError: If a tokenizer cannot be loaded.
+
+    Example:
+        >>> check_tokenizers(config, runner.model)  # doctest: +SKIP
+    """
+    encoder = getattr(getattr(model, 'module', model), 'text_encoder', None)
+    size, mask = getattr(encoder, 'vocab_size', None), getattr(encoder, 'mask_token_id', None)
+    room = getattr(encoder, 'max_tokens', None)
+    steps = [
+        step
+        for dataset in dataset_configs((config.get('train_dataloader') or {}).get('dataset'))
+        for step in dataset.get('pipeline') or ()
+        if step['type'] in ('TokenizeExpression', TokenizeExpression)
+    ]
+    longest = max((step.get('max_length', 20) for step in steps), default=0)
+    if room is not None and longest > room:
+        raise ConfigError(
+            f'TokenizeExpression: max_length={longest}, but the text encoder has places for {room} tokens'
+        )
+    for name in {step['tokenizer'] for step in steps}:
+        tokenizer = load_tokenizer(name)
+        if size is not None and len(tokenizer) > size:
+            raise ConfigError(
+                f'tokenizer={name!r} has {len(tokenizer)} words and text_encoder.config.vocab_size={size} fewer: take '
+                'the tokenizer that belongs to the text encoder'
+            )
+        if None not in (mask, tokenizer.mask_token_id) and mask != tokenizer.mask_token_id:
+            raise ConfigError(
+                f'text_encoder.mask_token_id={mask}, but [MASK] of tokenizer={name!r} is {tokenizer.mask_token_id}: '
+                'take the tokenizer that belongs to the text encoder; for an encoder of its vocabulary set '
+                f'model.text_encoder.mask_token_id={tokenizer.mask_token_id}'
+            )

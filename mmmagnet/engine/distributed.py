@@ -1,0 +1,50 @@
+"""Runs of several processes, on CPUs too."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as distributed
+from mmengine.config import Config
+from mmengine.device import get_device
+
+from mmmagnet.utils.errors import ConfigError
+
+
+def setup_distributed(config: Config) -> None:
+    """Let the launcher of a config work on CPUs, and make sure that each process has a GPU elsewhere.
+
+    MMEngine's launchers choose a GPU for each process and name it to DistributedDataParallel, which fails on CPUs.
+
+    Raises:
+        ConfigError: If another launcher than ``pytorch`` runs on CPUs, or there are fewer GPUs than processes.
+
+    Example:
+        >>> setup_distributed(Config(dict(launcher='none')))
+    """
+    if config.launcher == 'none':
+        return
+    if get_device() != 'cpu':
+        seen, rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+        if get_device() == 'cuda' and rank >= seen:
+            raise ConfigError(f'process {rank} of this computer (from 0) has no GPU: PyTorch sees {seen}; start fewer')
+        return
+    if config.launcher != 'pytorch':
+        raise ConfigError(f'--launcher {config.launcher}: on CPUs only pytorch is supported; use torchrun')
+    if not distributed.is_initialized():
+        distributed.init_process_group('gloo')
+    config.sync_bn = None  # PyTorch's needs GPUs
+    config.model_wrapper_cfg = {
+        'broadcast_buffers': False,
+        'find_unused_parameters': config.get('find_unused_parameters', False),
+        **(config.get('model_wrapper_cfg') or {}),
+        'device_ids': None,
+    }
+
+
+def close_distributed() -> None:
+    """End a distributed run together; a process that exits while the group's threads live may abort."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
