@@ -21,9 +21,9 @@ from torch import Tensor
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.registry import MODELS, TRANSFORMS
+from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
 from mmmagnet.utils.errors import ConfigError, DataError
-from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
 from mmmagnet.visualization import draw_panels
 
 ImageLike = str | Path | np.ndarray | Image.Image

@@ -141,9 +141,7 @@ def test_pretrained_that_lacks_a_weight(folder, tmp_path):
     del weights['encoder.layer.2.output.dense.bias']
     save_file(weights, path, metadata={'format': 'pt'})
     encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0])
-    with pytest.raises(
-        CheckpointError, match=r'it lacks layers\.2\.output\.dense\.bias'
-    ):
+    with pytest.raises(CheckpointError, match=r'it lacks layers\.2\.output\.dense\.bias'):
         encoder.init_weights()
     StagedBert(settings(), (1, 2), pretrained=folder[0]).init_weights()  # not one of the layers used
     partial = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0], partial=True)
