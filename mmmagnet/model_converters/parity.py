@@ -149,7 +149,7 @@ def compute(case: Case, published: dict[str, Any]) -> dict[str, Tensor]:
     listener = model.neck.stages[2].register_forward_hook(lambda module, given, result: words.append(result[2]))
     with torch.no_grad():
         features = model.extract_feat(*make_inputs(case.settings))
-        decoded = model.decode_head(features.maps)
+        decoded = model.decode_head(features)
     listener.remove()
     arrays = {f'fused_s{stage}': feature[:, :16] for stage, feature in enumerate(features.maps, start=1)}
     arrays['text_features'] = words[0][:, :, ::16]
