@@ -165,4 +165,4 @@ def watch(model: Any, image: Tensor, input_ids: Tensor, word_mask: Tensor) -> tu
         features = model.extract_feat(image, input_ids, word_mask)
     finally:
         del model.text_encoder.forward_stage
-    return features.maps, words[max(words)], model.decode_head(features.maps)
+    return features.maps, words[max(words)], model.decode_head(features)

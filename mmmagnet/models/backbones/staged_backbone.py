@@ -26,7 +26,7 @@ class StagedBackbone(BaseModule):
     It is not told where the stages of a backbone are: it watches which modules carry the map to each output (see
     `find_cut`), calls those in turn, and compares the maps with the backbone's own outputs. A module that makes an
     output of a stage's map, and that the next stage does not take (the norms after the stages of Swin and ConvNeXt), is
-    left out, as is everything else that no map goes through: alignment modules read what goes on, and unused weights stop DDP.
+    left out, as is everything else that no map goes through: fusion reads what goes on, and unused weights stop DDP.
 
     Args:
         backbone: The backbone. It must give one map (B, C_i, H_i, W_i) for each stage (``out_indices=(0, 1, 2, 3)``).

@@ -1,6 +1,8 @@
-"""Decode heads: feature maps of four scales in, logits out."""
+"""Decode heads: features of both encoders in, masks out."""
 
-from .lavt_head import DecodedLogits, LAVTHead
-from .magnet_head import DecodedMasks, MagNetHead
+from .lavt_head import LAVTHead
+from .magnet_head import MagNetDecoded, MagNetHead
+from .mmseg_decode_head import MMSegDecodeHead
+from .referring_decode_head import ReferringDecodeHead
 
-__all__ = ['DecodedLogits', 'DecodedMasks', 'LAVTHead', 'MagNetHead']
+__all__ = ['LAVTHead', 'MMSegDecodeHead', 'MagNetDecoded', 'MagNetHead', 'ReferringDecodeHead']

@@ -2,6 +2,7 @@
 
 from .checkpointing import checkpointed
 from .deformable_attention import DeformableAttention
+from .freezing import freeze
 from .pixel_decoder import PixelDecoder
 from .pixel_word_attention import PixelWordAttention, TokenInstanceNorm
 from .positions import sine_positions_1d, sine_positions_2d
@@ -20,6 +21,7 @@ __all__ = [
     'WindowAttention',
     'WordPixelAttention',
     'checkpointed',
+    'freeze',
     'sine_positions_1d',
     'sine_positions_2d',
 ]
