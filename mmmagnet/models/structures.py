@@ -17,12 +17,14 @@ class Features:
         image: Image map after the last fusion, (B, H_4, W_4, C_4).
         words: Words after the last fusion, (B, L, D).
         word_mask: m, (B, L), 1 = real word.
+        sentence: State of the whole expression, (B, E); None where the text encoder gives none.
     """
 
     maps: Sequence[Tensor]
     image: Tensor
     words: Tensor
     word_mask: Tensor
+    sentence: Tensor | None = None
 
     @classmethod
     def of_maps(cls, maps: Sequence[Tensor]) -> Features:
@@ -37,6 +39,7 @@ class Features:
             self.image[samples],
             self.words[samples],
             self.word_mask[samples],
+            None if self.sentence is None else self.sentence[samples],
         )
 
 

@@ -31,6 +31,7 @@ class ReferringDecodeHead(BaseModule):
         reads_maps: Indices of the maps that it reads; all by default.
         reads_image: Whether it reads `Features.image`.
         reads_words: Whether it reads `Features.words`.
+        reads_padding: Whether logits depend on padded words; batches then keep them.
         target_threshold: The mask is empty where `Decoded.target_score` is below.
 
     Example:
@@ -57,6 +58,7 @@ class ReferringDecodeHead(BaseModule):
     align_corners = True
     reads_image = False
     reads_words = False
+    reads_padding = False
     target_threshold = 0.5
     # what mmseg's segmentors ask of a head: two classes, told by one channel and a threshold on its sigmoid
     num_classes = 2

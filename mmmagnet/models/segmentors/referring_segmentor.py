@@ -20,6 +20,7 @@ from ..data_preprocessor import ReferringPreProcessor
 from ..decode_heads import MMSegDecodeHead, ReferringDecodeHead
 from ..necks import FusionNeck
 from ..structures import Decoded, Features
+from .encoding import ENCODINGS
 
 
 @MODELS.register_module()
@@ -27,7 +28,7 @@ class ReferringSegmentor(BaseSegmentor):
     """Segments the one thing an expression refers to.
 
     Widths are discovered: a part whose constructor names `in_channels`, `image_channels`, `text_channels`,
-    `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
+    `sentence_channels`, `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
 
     Args:
         backbone: Staged image encoder, or any backbone that `StagedBackbone` can split into stages.
@@ -35,6 +36,8 @@ class ReferringSegmentor(BaseSegmentor):
         neck: Fusion of the two after each stage, a `FusionNeck`.
         decode_head: A `ReferringDecodeHead`, or a decode head of mmseg, which is given the maps.
         auxiliary_head: Heads that exist in training only (`AuxiliaryHeads`).
+        encoding: Order in which the encoders are run: ``'interleaved'`` (MagNet, LAVT, ReLA), ``'image_first'`` (CARIS)
+            or ``'text_first'`` (CRIS, DETRIS).
         data_preprocessor: Normalises images and stacks the batch.
         compile: Options of `torch.compile` for both encoders and the neck, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
@@ -57,6 +60,7 @@ class ReferringSegmentor(BaseSegmentor):
         neck: dict,
         decode_head: dict,
         auxiliary_head: dict | list[dict] | None = None,
+        encoding: str = 'interleaved',
         data_preprocessor: dict | None = None,
         compile: dict | None = None,
         init_cfg: dict | None = None,
@@ -68,20 +72,25 @@ class ReferringSegmentor(BaseSegmentor):
                 raise ValueError(
                     f'{name}=None: a ReferringSegmentor has a backbone, text_encoder, neck and decode_head'
                 )
-        self.backbone: Any = build_image_encoder(backbone)
+        if encoding not in ENCODINGS:
+            raise ValueError(f'encoding={encoding!r}: expected one of {", ".join(ENCODINGS)}')
+        self.encode = ENCODINGS[encoding]
+        interleaved = encoding == 'interleaved'
         self.text_encoder: Any = MODELS.build(text_encoder)
-        if self.backbone.num_stages != self.text_encoder.num_stages:
+        known: dict[str, Any] = {
+            'text_channels': self.text_encoder.out_channels,
+            'sentence_channels': self.text_encoder.sentence_channels,
+            'vocab_size': self.text_encoder.vocab_size,
+            'mask_token_id': self.text_encoder.mask_token_id,
+        }
+        self.backbone: Any = build_image_encoder(backbone) if interleaved else build_part(backbone, known)
+        if interleaved and self.backbone.num_stages != self.text_encoder.num_stages:
             raise ValueError(
                 f'backbone has {self.backbone.num_stages} stages and text_encoder {self.text_encoder.num_stages}: '
                 'set as many stage_ends'
             )
-        known: dict[str, Any] = {
-            'image_channels': self.backbone.out_channels,
-            'text_channels': self.text_encoder.out_channels,
-            'vocab_size': self.text_encoder.vocab_size,
-            'mask_token_id': self.text_encoder.mask_token_id,
-        }
-        self.neck: FusionNeck = build_part(neck, known)
+        known['image_channels'] = self.backbone.out_channels
+        self.neck: Any = build_part(neck, known)
         known['in_channels'] = self.neck.out_channels
         known['image_channels'] = self.backbone.out_channels[-1]
         head = build_part(decode_head, known)
@@ -91,37 +100,27 @@ class ReferringSegmentor(BaseSegmentor):
         known['feat_channels'] = self.decode_head.feat_channels
         self.auxiliary_head = AuxiliaryHeads(auxiliary_head, known)
         heads = [self.decode_head, *self.auxiliary_head]
-        self.neck.freeze_unread(
-            maps={index for head in heads for index in head.reads_maps},
-            image=any(head.reads_image for head in heads),
-            words=any(head.reads_words for head in heads),
-        )
-        if self.neck.reads_padding and isinstance(self.data_preprocessor, ReferringPreProcessor):
-            self.data_preprocessor.trim_words = False
+        if isinstance(self.neck, FusionNeck):
+            self.neck.freeze_unread(
+                maps={index for head in heads for index in head.reads_maps},
+                image=any(head.reads_image for head in heads),
+                words=any(head.reads_words for head in heads),
+            )
+        self._check_padding()
         if compile is not None:
             # as a partial, so that a copy of the network runs with the copy's weights
             encoders = torch.compile(type(self).extract_feat, **compile)
             self.extract_feat = partial(encoders, self)  # type: ignore[method-assign]
 
     def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
-        """Run both encoders, stage by stage, and fuse them after each.
+        """Run both encoders and their fusion, in the order of `encoding` (encoding.py).
 
         Args:
             inputs: Normalised images (B, 3, H, W).
             input_ids: Token ids (B, L).
             word_mask: (B, L), 1 = real word.
         """
-        maps = []
-        image, words = self.backbone.stem(inputs), self.text_encoder.stem(input_ids, word_mask)
-        for stage in range(self.backbone.num_stages):
-            image, words = (
-                self.backbone.forward_stage(stage, image),
-                self.text_encoder.forward_stage(stage, words, word_mask),
-            )
-            feature, image, words = self.neck.fuse(stage, image, words, word_mask)
-            maps.append(feature)
-            image = self.backbone.downsample(stage, image)
-        return Features(maps, image, words, word_mask)
+        return self.encode(self.backbone, self.text_encoder, self.neck, inputs, input_ids, word_mask)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -175,6 +174,7 @@ class ReferringSegmentor(BaseSegmentor):
         decoded: Decoded = self.decode_head(self._features_of(inputs, data_samples))
         logits = self.decode_head.predict_by_feat(decoded, inputs.shape[2:])
         for index, (sample, logit) in enumerate(zip(data_samples, logits, strict=True)):
+            logit = without_padding(logit, sample.metainfo)
             size = sample.metainfo.get('ori_shape', logit.shape[1:])
             # the squash maps pixel areas onto each other: corners are not aligned
             full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
@@ -199,6 +199,14 @@ class ReferringSegmentor(BaseSegmentor):
         """What the decode head makes of a batch, without post-processing."""
         return self.decode_head(self._features_of(inputs, data_samples))
 
+    def _check_padding(self) -> None:
+        """Refuse a preprocessor that cuts padded words off where a part reads them."""
+        if not (isinstance(self.data_preprocessor, ReferringPreProcessor) and self.data_preprocessor.trim_words):
+            return
+        for name in ('text_encoder', 'neck', 'decode_head'):
+            if getattr(self, name).reads_padding:
+                raise ValueError(f'{name} reads padded words: set model.data_preprocessor.trim_words=False')
+
     def _features_of(self, inputs: Tensor, data_samples: list | None) -> Features:
         return self.extract_feat(inputs, *stack_words(data_samples))
 
@@ -218,3 +226,10 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
         torch.stack([sample.input_ids for sample in data_samples]),
         torch.stack([sample.word_mask for sample in data_samples]),
     )
+
+
+def without_padding(logit: Tensor, meta: dict[str, Any]) -> Tensor:
+    """Logits (1, H, W) less what a preprocessor padded at test time, as (left, right, top, bottom) pixels."""
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    height, width = logit.shape[1:]
+    return logit[:, top : height - bottom, left : width - right]
