@@ -28,7 +28,8 @@ class ReferringSegmentor(BaseSegmentor):
     """Segments the one thing an expression refers to.
 
     Widths are discovered: a part whose constructor names `in_channels`, `image_channels`, `text_channels`,
-    `sentence_channels`, `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
+    `sentence_channels`, `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config
+    leaves it out.
 
     Args:
         backbone: Staged image encoder, or any backbone that `StagedBackbone` can split into stages.
