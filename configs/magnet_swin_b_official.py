@@ -2,4 +2,4 @@
 # such a checkpoint and training on from it. tools/model_converters/official.py makes the checkpoint.
 _base_ = 'magnet_swin_b.py'
 
-model = dict(neck=dict(official_compat=True))
+model = dict(data_preprocessor=dict(trim_words=False), neck=dict(official_compat=True))

@@ -4,12 +4,14 @@ from .converter import Converter
 from .lavt import LAVT
 from .magnet import MAGNET
 from .parity import Case, Difference, compare, load_cases
+from .rela import RELA
 from .release import CONVERTERS, Release, find_converter, read_release
 
 __all__ = [
     'CONVERTERS',
     'LAVT',
     'MAGNET',
+    'RELA',
     'Case',
     'Converter',
     'Difference',

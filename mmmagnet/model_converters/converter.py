@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmmagnet.utils.checkpoint import TRAINING_ONLY, check_entries
 from mmmagnet.utils.errors import CheckpointError
+
+from .filling import Weight, make_inputs, make_weight
 
 Rules = Sequence[tuple[str, str]]
 """(pattern, replacement) of `re.sub`, in order, each applied to the result of those before it."""
@@ -30,8 +33,12 @@ class Converter:
         unused: Pattern of released names that have no effect on masks. Such an entry is left out where our network has
             no place for it.
         resize: (model config, sizes, source) -> config of the same network at the sizes of an ``arch_*.json``.
-        arrays: (network, image, input_ids, word_mask) -> what a parity case expects, by name.
+        arrays: (network, settings of the case) -> what a parity case expects, by name.
         tolerance: Largest error of such an array, as a part of its largest number.
+        tolerances: Pattern of an array's name -> another such bound.
+        absent: Pattern of names of ours that released files lack; those entries become zeros.
+        prepare: Released entries -> the same, with stacked or transposed ones taken apart.
+        weight: Value of a released entry in the parity cases.
         apply_options: (model config, training options in the file, source) -> config, for what shapes do not show.
 
     Example:
@@ -46,8 +53,12 @@ class Converter:
     rules: Rules
     unused: str
     resize: Callable[[dict[str, Any], Mapping[str, Any], str], dict[str, Any]]
-    arrays: Callable[[Any, Tensor, Tensor, Tensor], dict[str, Tensor]]
+    arrays: Callable[[Any, Mapping[str, Any]], dict[str, Tensor]]
     tolerance: float
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    absent: str = r'$^'
+    prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda entries: entries
+    weight: Weight = make_weight
     apply_options: Callable[[dict[str, Any], Mapping[str, Any], str], dict[str, Any]] = lambda model, options, source: (
         model
     )
@@ -61,6 +72,17 @@ class Converter:
         for pattern, replacement in self.rules:
             name = re.sub(pattern, replacement, name)
         return name
+
+    def tolerance_of(self, array: str) -> float:
+        """Largest error of an array of a parity case, as a part of its largest number."""
+        return next((bound for pattern, bound in self.tolerances.items() if re.match(pattern, array)), self.tolerance)
+
+    @staticmethod
+    def word_table(model: Any) -> Tensor:
+        """The network's table of words, (V, D)."""
+        return model.text_encoder.embeddings.get_submodule(
+            'token_embedding' if hasattr(model.text_encoder.embeddings, 'token_embedding') else 'word_embeddings'
+        ).weight
 
     def convert(
         self, entries: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path = 'checkpoint'
@@ -82,7 +104,7 @@ class Converter:
         converted: dict[str, Tensor] = {}
         released: dict[str, str] = {}
         unused = []
-        for name, value in entries.items():
+        for name, value in self.prepare(entries).items():
             ours = self.rename(name)
             if ours not in own and re.fullmatch(self.unused, name):
                 unused.append(name)
@@ -95,7 +117,7 @@ class Converter:
                 value = value.reshape(value.shape[: own[ours].dim()])
             converted[ours], released[ours] = value, name
         for name, value in own.items():
-            if name.endswith('num_batches_tracked'):
+            if name.endswith('num_batches_tracked') or re.match(self.absent, name):
                 converted.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
         compared = {name: own[name] for name in own if name in converted or not name.startswith(TRAINING_ONLY)}
         fix = 'get the file again if it is damaged, or give the config of its network with --config'
@@ -151,8 +173,24 @@ def resize_model(
     return resized
 
 
-def watch(model: Any, image: Tensor, input_ids: Tensor, word_mask: Tensor) -> tuple[list[Tensor], Tensor, Any]:
-    """Maps of all stages, the words that enter the last stage, and what the decode head returns."""
+@contextmanager
+def taps(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Any]]]:
+    """Collect what modules return, by name, once for each of their calls."""
+    seen: dict[str, list[Any]] = {name: [] for name in modules}
+    handles = [
+        module.register_forward_hook(lambda _, __, result, name=name: seen[name].append(result))
+        for name, module in modules.items()
+    ]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def watch(model: Any, settings: Mapping[str, Any]) -> tuple[list[Tensor], Tensor, Any]:
+    """Maps of all stages, the words that enter the last stage, and what the decode head returns, of a case."""
     words = {}
     forward_stage = model.text_encoder.forward_stage
 
@@ -162,7 +200,7 @@ def watch(model: Any, image: Tensor, input_ids: Tensor, word_mask: Tensor) -> tu
 
     model.text_encoder.forward_stage = watched
     try:
-        features = model.extract_feat(image, input_ids, word_mask)
+        features = model.extract_feat(*make_inputs(settings))
     finally:
         del model.text_encoder.forward_stage
-    return features.maps, words[max(words)], model.decode_head(features.maps)
+    return features.maps, words[max(words)], model.decode_head(features)

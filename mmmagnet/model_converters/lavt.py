@@ -56,9 +56,9 @@ def apply_options(model: dict[str, Any], options: Mapping[str, Any], source: str
     return {**model, 'neck': {**model['neck'], 'num_heads': [int(part) for part in heads]}}
 
 
-def arrays(model: Any, image: Tensor, input_ids: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
+def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a parity case of LAVT expects."""
-    maps, words, decoded = watch(model, image, input_ids, word_mask)
+    maps, words, decoded = watch(model, settings)
     fused = {f'fused_s{stage}': fused[:, :16] for stage, fused in enumerate(maps, start=1)}
     return {**fused, 'text_features': words[:, :, ::16], 'logits': decoded.logits}
 

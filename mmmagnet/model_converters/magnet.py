@@ -36,9 +36,9 @@ def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict
     return resize_model(model, sizes, source, parts, {'num_queries': 1, 'num_classes': 1})
 
 
-def arrays(model: Any, image: Tensor, input_ids: Tensor, word_mask: Tensor) -> dict[str, Tensor]:
+def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a parity case of MagNet expects."""
-    maps, words, decoded = watch(model, image, input_ids, word_mask)
+    maps, words, decoded = watch(model, settings)
     *earlier, final = decoded.predictions
     return {
         **{f'fused_s{stage}': fused[:, :16] for stage, fused in enumerate(maps, start=1)},

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from mmengine.registry import init_default_scope
-from torch import Tensor
 
 from mmmagnet.registry import MODELS
 from mmmagnet.utils.errors import CheckpointError
 
 from .converter import Converter
+from .filling import make_entries
 from .release import find_converter
 
 LARGEST = 1 << 30  # numbers in an entry
-INTEGER_BUFFERS = ('relative_position_index', 'position_ids', 'num_batches_tracked')
 
 
 class Case(NamedTuple):
@@ -92,40 +89,11 @@ def load_cases(folder: str | Path, names: Sequence[str] | None = None) -> list[C
             if not isinstance(shape, list) or not all(_whole(side, 1) for side in shape) or math.prod(shape) > LARGEST:
                 raise CheckpointError(f'{folder / settings["manifest"]}: {entry} is {shape!r}, expected a shape')
         expected = _read_arrays(folder / settings['expected'])
+        if 'training' in settings:
+            expected |= _read_arrays(folder / settings['training'])
         converter = find_converter(manifest, folder / settings['manifest'])
         cases.append(Case(name, converter, settings, manifest, _read_json(folder / architecture), expected))
     return cases
-
-
-def make_weight(name: str, shape: Sequence[int]) -> np.ndarray:
-    """Value of a released entry: float32 of `shape`, a function of name and shape."""
-    noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(tuple(shape)).astype(np.float32)
-    if name.endswith('running_var'):
-        return np.abs(noise) + 0.5
-    if name.endswith('relative_position_bias_table'):
-        return 0.5 * noise
-    if len(shape) >= 2:
-        return noise / math.sqrt(math.prod(shape[1:]))
-    return 1 + 0.1 * noise if name.endswith('.weight') else 0.1 * noise
-
-
-def make_entries(manifest: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """A released state dict, less its integer buffers."""
-    return {
-        name: torch.from_numpy(np.asarray(make_weight(name, shape), np.float32))
-        for name, shape in manifest.items()
-        if not name.endswith(INTEGER_BUFFERS)
-    }
-
-
-def make_inputs(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """Image (B, 3, H, W), input_ids (B, L) and word_mask (B, L) of a case."""
-    random = np.random.RandomState(settings['seed'])
-    batch, length = settings['batch'], settings['tokens']
-    image = random.standard_normal((batch, 3, settings['height'], settings['width'])).astype(np.float32)
-    ids = random.randint(5, settings['vocab_size'], size=(batch, length)).astype(np.int64)
-    mask = np.arange(length) < np.asarray(settings['valid_tokens'])[:, None]
-    return torch.from_numpy(image), torch.from_numpy(ids * mask), torch.from_numpy(mask.astype(np.int64))
 
 
 def build(case: Case, published: dict[str, Any]) -> Any:
@@ -145,7 +113,7 @@ def build(case: Case, published: dict[str, Any]) -> Any:
         model = MODELS.build(config).eval()
     except (ValueError, TypeError, AssertionError, RuntimeError, LookupError, AttributeError) as error:
         raise CheckpointError(f'{source}: no network can be built at its sizes: {error}') from error
-    weights, _ = case.converter.convert(make_entries(case.manifest), model.state_dict(), source)
+    weights, _ = case.converter.convert(make_entries(case.manifest, case.converter.weight), model.state_dict(), source)
     model.load_state_dict(weights)
     return model
 
@@ -161,23 +129,24 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
         CheckpointError: If the network cannot take the case, or the case expects no array that we compute.
     """
     model = build(case, published)
-    embeddings = model.text_encoder.embeddings
-    for field, table in (('vocab_size', embeddings.word_embeddings), ('tokens', embeddings.position_embeddings)):
-        if case.settings[field] > len(table.weight):
-            raise CheckpointError(
-                f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {len(table.weight)}'
-            )
-    with torch.no_grad():
-        arrays = case.converter.arrays(model, *make_inputs(case.settings))
+    _check_table(case, len(case.converter.word_table(model)))
+    arrays = case.converter.arrays(model, case.settings)
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
         raise CheckpointError(f'case {case.name!r}: expects {unknown or "nothing"}, known are {", ".join(arrays)}')
     differences = []
     for name, expected in case.expected.items():
-        ours = arrays[name].numpy()
+        ours = arrays[name].detach().numpy()
         error = float(np.abs(ours - expected).max()) if ours.shape == expected.shape else math.inf
-        differences.append(Difference(name, error, float(np.abs(expected).max()), case.converter.tolerance))
+        differences.append(Difference(name, error, float(np.abs(expected).max()), case.converter.tolerance_of(name)))
     return differences
+
+
+def _check_table(case: Case, words: int) -> None:
+    if case.settings['vocab_size'] > words:
+        raise CheckpointError(
+            f'case {case.name!r}: vocab_size is {case.settings["vocab_size"]}, the network takes {words}'
+        )
 
 
 def _check_settings(settings: Any, case: str) -> None:

@@ -17,8 +17,9 @@ from mmmagnet.utils.errors import CheckpointError
 from .converter import Converter
 from .lavt import LAVT
 from .magnet import MAGNET
+from .rela import RELA
 
-CONVERTERS = (MAGNET, LAVT)
+CONVERTERS = (MAGNET, LAVT, RELA)
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

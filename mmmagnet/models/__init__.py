@@ -2,8 +2,11 @@
 
 from . import aux_heads, backbones, decode_heads, losses, necks, segmentors, text_encoders
 from .data_preprocessor import MultiSizePreProcessor, ReferringPreProcessor
+from .structures import Decoded, Features
 
 __all__ = [
+    'Decoded',
+    'Features',
     'MultiSizePreProcessor',
     'ReferringPreProcessor',
     'aux_heads',

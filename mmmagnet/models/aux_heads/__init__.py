@@ -1,7 +1,17 @@
-"""Auxiliary heads of training. `requires` names the tensors that their `loss` takes."""
+"""Auxiliary heads: losses that exist in training only."""
 
 from .alignment_head import AlignmentHead
+from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs, MaskedWords
 from .auxiliary_heads import AuxiliaryHeads
-from .mask_grounding_head import MaskedWords, MaskGroundingHead
+from .mask_grounding_head import MaskGroundingHead
+from .mmseg_auxiliary_head import MMSegAuxiliaryHead
 
-__all__ = ['AlignmentHead', 'AuxiliaryHeads', 'MaskGroundingHead', 'MaskedWords']
+__all__ = [
+    'AlignmentHead',
+    'AuxiliaryHead',
+    'AuxiliaryHeads',
+    'AuxiliaryInputs',
+    'MMSegAuxiliaryHead',
+    'MaskGroundingHead',
+    'MaskedWords',
+]

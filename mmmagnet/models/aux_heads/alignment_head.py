@@ -1,28 +1,36 @@
-"""Alignment head: brings words to the pixels' space and asks the alignment loss."""
+"""Alignment head: projects words to the width of the mask features and computes the alignment loss."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
+from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs
+
 
 @MODELS.register_module()
-class AlignmentHead(BaseModule):
+class AlignmentHead(AuxiliaryHead):
     """Projects words to the width of the mask features, averages them, and compares both under the mask.
 
-    Training only (docs/paper.md [P: exists; form R]).
+    It exists in training only (docs/paper.md [P: exists; form R]).
 
     Args:
         text_channels: D, width of the words.
         feat_channels: E, width of the mask features.
         loss: The loss, by default `CrossModalAlignmentLoss`.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> head = AlignmentHead(text_channels=768, feat_channels=256)
+        >>> words, word_mask = torch.rand(2, 8, 768), torch.ones(2, 8)
+        >>> image, gt_masks = torch.rand(2, 4, 4, 1024), torch.ones(2, 1, 128, 128)
+        >>> given = dict(words=words, word_mask=word_mask, image=image, gt_masks=gt_masks)
+        >>> head.loss(AuxiliaryInputs(**given, mask_features=torch.rand(2, 256, 32, 32)))
     """
 
-    requires = ('words', 'word_mask', 'mask_features', 'gt_masks')
+    reads_words = True
 
     def __init__(
         self, text_channels: int, feat_channels: int, loss: dict | None = None, init_cfg: dict | None = None
@@ -31,20 +39,23 @@ class AlignmentHead(BaseModule):
         self.word_proj = nn.Linear(text_channels, feat_channels)
         self.align = MODELS.build(loss or dict(type='CrossModalAlignmentLoss'))
 
-    def loss(self, words: Tensor, word_mask: Tensor, mask_features: Tensor, gt_masks: Tensor) -> dict[str, Tensor]:
-        """Alignment loss of a batch.
+    def loss(self, inputs: AuxiliaryInputs) -> dict[str, Tensor]:
+        """Alignment loss of a batch. A feature is in the mask, or outside, where most of its pixels are.
 
         Args:
-            words: Words after the last alignment module, (B, L, D).
-            word_mask: (B, L), 1 = real word.
-            mask_features: (B, E, H_1, W_1).
-            gt_masks: (B, 1, H, W): 1 in the mask, 0 outside, others unknown. A feature is where most of its pixels are.
+            inputs: With `mask_features`.
+
+        Raises:
+            TypeError: If there are no mask features.
         """
-        share = (word_mask / word_mask.sum(1, keepdim=True)).unsqueeze(2)
-        sentence = (self.word_proj(words) * share).sum(1)
-        height, width = mask_features.shape[2:]
+        if inputs.mask_features is None:
+            raise TypeError('AlignmentHead reads mask_features: hand them to AuxiliaryInputs')
+        share = (inputs.word_mask / inputs.word_mask.sum(1, keepdim=True)).unsqueeze(2)
+        expression = (self.word_proj(inputs.words) * share).sum(1)
+        height, width = inputs.mask_features.shape[2:]
         inside, outside = (
-            F.adaptive_avg_pool2d((gt_masks == label).float(), (height, width)).flatten(1) >= 0.5 for label in (1, 0)
+            F.adaptive_avg_pool2d((inputs.gt_masks == label).float(), (height, width)).flatten(1) >= 0.5
+            for label in (1, 0)
         )
-        pixels = mask_features.flatten(2).transpose(1, 2)
-        return {'loss_align': self.align(pixels, sentence, inside, outside & ~inside)}
+        pixels = inputs.mask_features.flatten(2).transpose(1, 2)
+        return {'loss_align': self.align(pixels, expression, inside, outside & ~inside)}

@@ -1,82 +1,85 @@
-"""The heads of training, as a segmentor holds them: ours, or a project's own."""
+"""The auxiliary heads of a segmentor, ours or a project's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.model import ModuleList
 from torch import Tensor, nn
 
 from ..builder import build_part
-from .mask_grounding_head import MaskedWords
+from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs, MaskedWords
+from .mask_grounding_head import MaskGroundingHead
+from .mmseg_auxiliary_head import MMSegAuxiliaryHead
 
 
 class AuxiliaryHeads(ModuleList):
-    """Builds heads of training, masks words for Mask Grounding, and sums up their losses.
+    """Builds auxiliary heads, masks words for Mask Grounding, and collects their losses.
 
-    A segmentor keeps one, asks it for masked words before its text encoder runs, and for the losses after everything ran
-    (docs/mixing.md). A head with `requires` is handed those tensors by name; one with `mask_words` masks the words.
+    A segmentor holds one. It asks for masked words before its text encoder runs, and for the losses after everything
+    ran (docs/mixing.md). A decode head of mmseg among them reads the maps.
 
     Args:
-        configs: Of the heads, or the heads themselves; none is fine.
+        configs: Configs of the heads, or the heads themselves; none is fine.
         known: What their constructors may ask for by name: ``text_channels`` (D), ``image_channels`` (C_4),
-            ``feat_channels`` (E), ``vocab_size``, ``mask_token_id``.
+            ``feat_channels`` (E), ``in_channels`` (C_i), ``vocab_size``, ``mask_token_id``.
+
+    Raises:
+        ConfigError: If one is neither an `AuxiliaryHead` nor a head of mmseg.
+
+    Example:
+        >>> known = dict(text_channels=768, image_channels=1024, vocab_size=30522, mask_token_id=103)
+        >>> heads = AuxiliaryHeads([dict(type='MaskGroundingHead', mask_prob=0.15, loss_weight=0.01)], known)
+        >>> masked = heads.mask_words(input_ids, word_mask)
+        >>> words, image = encoders(inputs, masked.input_ids, word_mask)
+        >>> given = dict(words=words, word_mask=word_mask, image=image, gt_masks=gt_masks, masked_words=masked)
+        >>> losses = heads.loss(AuxiliaryInputs(**given))
     """
 
     def __init__(
         self, configs: dict | Sequence[dict | nn.Module] | None, known: Mapping[str, Any] | None = None
     ) -> None:
-        heads = [configs] if isinstance(configs, dict) else configs or []
-        super().__init__(head if isinstance(head, nn.Module) else build_part(head, known or {}) for head in heads)
+        known = known or {}
+        parts = [configs] if isinstance(configs, dict) else configs or []
+        heads: list[nn.Module] = []
+        for index, part in enumerate(parts):
+            head = part if isinstance(part, nn.Module) else build_part(part, known)
+            if not isinstance(head, AuxiliaryHead):
+                head = MMSegAuxiliaryHead(head, len(known.get('in_channels', ())), f'aux_{index}')
+            heads.append(head)
+        super().__init__(heads)
+
+    def __iter__(self) -> Iterator[AuxiliaryHead]:  # type: ignore[override]
+        """The heads, in the order of their configs."""
+        return super().__iter__()  # type: ignore[return-value]
 
     @property
-    def grounding(self) -> Any:
+    def grounding(self) -> MaskGroundingHead | None:
         """The head that masks words, or None."""
-        return next((head for head in self if hasattr(head, 'mask_words')), None)
+        return next((head for head in self if isinstance(head, MaskGroundingHead)), None)
 
     @property
     def extra_masked_pass(self) -> bool:
         """Whether the head that masks words wants a pass of its own."""
-        return getattr(self.grounding, 'extra_masked_pass', False)
+        grounding = self.grounding
+        return grounding is not None and grounding.extra_masked_pass
 
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords | None:
         """What to run the text encoder on: see `MaskGroundingHead.mask_words`. None if no head masks words."""
         grounding = self.grounding
         return None if grounding is None else grounding.mask_words(input_ids, word_mask)
 
-    def loss(self, **tensors: Any) -> dict[str, Tensor]:
-        """Losses of the heads with `requires`.
-
-        Args:
-            **tensors: What they require: ``words`` (B, L, D) and ``word_mask`` (B, L), ``image`` (B, H_4, W_4, C_4),
-                ``gt_masks`` (B, 1, H, W), ``mask_features`` (B, E, H_1, W_1), ``masked_words`` of `mask_words`. In a
-                separate pass the head that masks words is given ``grounded_words`` and ``grounded_image`` as its words
-                and image.
+    def loss(self, inputs: AuxiliaryInputs) -> dict[str, Tensor]:
+        """Losses of all heads.
 
         Raises:
-            TypeError: If a tensor that a head requires is missing, or those of a separate pass are.
+            TypeError: If a head needs what `inputs` leaves out.
             ValueError: If two heads give losses of the same name.
         """
         losses: dict[str, Tensor] = {}
-        grounding = self.grounding
-        head: Any
         for head in self:
-            if not hasattr(head, 'requires'):
-                continue
-            missing = [name for name in head.requires if name not in tensors]
-            if missing:
-                raise TypeError(f'{type(head).__name__} requires {missing[0]}: hand it to AuxiliaryHeads.loss')
-            given = {name: tensors[name] for name in head.requires}
-            if head is grounding:
-                for name in ('words', 'image'):
-                    if head.extra_masked_pass and f'grounded_{name}' not in tensors:
-                        raise TypeError(
-                            f'extra_masked_pass=True: hand grounded_{name} of the pass on the masked words to '
-                            'AuxiliaryHeads.loss, or set extra_masked_pass=False'
-                        )
-                    given[name] = tensors.get(f'grounded_{name}', given[name])
-            found = head.loss(**given)
+            found = head.loss(inputs)
             if found.keys() & losses.keys():
                 raise ValueError(f'two heads give {min(found.keys() & losses.keys())}; keep one {type(head).__name__}')
             losses.update(found)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.logging import MessageHub
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
 from ..layers import sine_positions_1d, sine_positions_2d
-
-
-class MaskedWords(NamedTuple):
-    """A batch of sentences with some words masked.
-
-    Attributes:
-        input_ids: (B, L), to be fed to the text encoder instead of the original ids.
-        positions: (K,) positions in the flattened (B * L) batch that were drawn.
-        target: (K,) the original id where a real word was drawn, -100 where the draw fell on a special token or a pad.
-    """
-
-    input_ids: Tensor
-    positions: Tensor
-    target: Tensor
+from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs, MaskedWords
 
 
 @MODELS.register_module()
-class MaskGroundingHead(BaseModule):
+class MaskGroundingHead(AuxiliaryHead):
     """The paper's Mask Grounding (docs/paper.md [P]; numbers marked there are [R]).
 
     Training only. It works on any text and image tokens: `mask_words` before the text encoder, `loss` after it.
@@ -49,11 +33,22 @@ class MaskGroundingHead(BaseModule):
         num_heads: Their heads [R].
         dropout: Their dropout.
         loss_weight: Factor of the loss.
-        loss_weight_warmup_iters: Steps over which the factor grows linearly to `loss_weight`; counted by MMEngine's runner.
-        init_cfg: As of every MMEngine module.
+        loss_weight_warmup_iters: Steps over which the factor grows linearly to `loss_weight`, counted by the runner.
+        init_cfg: MMEngine initialisation config.
+
+    Raises:
+        ValueError: If `mask_token_id` is None, or a probability or a weight is out of range.
+
+    Example:
+        >>> head = MaskGroundingHead(text_channels=768, image_channels=1024, vocab_size=30522, mask_token_id=103)
+        >>> masked = head.mask_words(input_ids, word_mask)
+        >>> words, image = encoders(inputs, masked.input_ids, word_mask)
+        >>> given = dict(words=words, word_mask=word_mask, image=image, gt_masks=gt_masks, masked_words=masked)
+        >>> losses = head.loss(AuxiliaryInputs(**given))
     """
 
-    requires = ('words', 'word_mask', 'image', 'gt_masks', 'masked_words')
+    reads_image = True
+    reads_words = True
 
     def __init__(
         self,
@@ -82,7 +77,8 @@ class MaskGroundingHead(BaseModule):
         self.extra_masked_pass = extra_masked_pass
         if loss_weight < 0 or loss_weight_warmup_iters < 0:
             raise ValueError(
-                f'loss_weight={loss_weight}, loss_weight_warmup_iters={loss_weight_warmup_iters}: expected numbers from 0'
+                f'loss_weight={loss_weight}, loss_weight_warmup_iters={loss_weight_warmup_iters}: '
+                'expected numbers from 0'
             )
         self.loss_weight = loss_weight
         self.loss_weight_warmup_iters = loss_weight_warmup_iters
@@ -114,26 +110,35 @@ class MaskGroundingHead(BaseModule):
         masked = input_ids.flatten().scatter(
             0, drawn, torch.where(word & ~kept, torch.full_like(original, self.mask_token_id), original)
         )
-        return MaskedWords(masked.view_as(input_ids), drawn, original.masked_fill(~word, -100))
+        return MaskedWords(
+            input_ids=masked.view_as(input_ids), positions=drawn, target=original.masked_fill(~word, -100)
+        )
 
-    def loss(
-        self, words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor, masked_words: MaskedWords
-    ) -> dict[str, Tensor]:
+    def loss(self, inputs: AuxiliaryInputs) -> dict[str, Tensor]:
         """Cross-entropy of the chosen words.
 
         Args:
-            words: Words after the last alignment module, (B, L, D), from `masked_words.input_ids`.
-            word_mask: (B, L), 1 = real word.
-            image: Map after the last alignment module, (B, H_4, W_4, C_4).
-            gt_masks: (B, 1, H, W), 1 in the mask.
-            masked_words: What `mask_words` returned.
+            inputs: With `masked_words`; with `extra_masked_pass` the words and the image map of that pass, too.
 
         Returns:
             ``loss_grounding``: a share whose mean over all processes is the mean over the chosen words of all of them;
             zero, but connected to every parameter, when there is none. ``acc_grounding``: percentage guessed right in
             this process.
+
+        Raises:
+            TypeError: If no words were masked, or the extra pass was left out.
         """
-        hidden = self.predict_words(words, word_mask, image, gt_masks)
+        masked_words, words, image = inputs.masked_words, inputs.words, inputs.image
+        if masked_words is None:
+            raise TypeError('MaskGroundingHead reads masked_words: hand what mask_words returned to AuxiliaryInputs')
+        if self.extra_masked_pass:
+            if inputs.grounded_words is None or inputs.grounded_image is None:
+                raise TypeError(
+                    'extra_masked_pass=True: hand grounded_words and grounded_image of the pass on the masked words to '
+                    'AuxiliaryInputs, or set extra_masked_pass=False'
+                )
+            words, image = inputs.grounded_words, inputs.grounded_image
+        hidden = self.predict_words(words, inputs.word_mask, image, inputs.gt_masks)
         logits = self.classifier(hidden.flatten(0, 1)[masked_words.positions]).float()
         target = masked_words.target
         count = (target >= 0).sum().float()

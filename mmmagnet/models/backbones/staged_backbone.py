@@ -14,6 +14,7 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils.errors import ConfigError
 
 from .stage_tracer import Cut, Step, find_cut
+from .stages import run_stages
 
 # H and W of the image that a backbone is watched on; larger ones for those that refuse maps smaller than a window
 _PROBES = ((64, 96), (256, 384), (448, 672))
@@ -26,7 +27,7 @@ class StagedBackbone(BaseModule):
     It is not told where the stages of a backbone are: it watches which modules carry the map to each output (see
     `find_cut`), calls those in turn, and compares the maps with the backbone's own outputs. A module that makes an
     output of a stage's map, and that the next stage does not take (the norms after the stages of Swin and ConvNeXt), is
-    left out, as is everything else that no map goes through: alignment modules read what goes on, and unused weights stop DDP.
+    left out, as is everything else that no map goes through: fusion reads what goes on, and unused weights stop DDP.
 
     Args:
         backbone: The backbone. It must give one map (B, C_i, H_i, W_i) for each stage (``out_indices=(0, 1, 2, 3)``).
@@ -65,6 +66,10 @@ class StagedBackbone(BaseModule):
     def downsample(self, stage: int, image: Tensor) -> Tensor:
         """Go on to the next stage's size and width, where that is a module of its own; the last map stays as it is."""
         return run_steps(self.body, self.approaches[stage + 1], image) if stage + 1 < self.num_stages else image
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """All stages without any fusion: images (B, 3, H, W) -> maps (B, C_i, H_i, W_i), fine to coarse."""
+        return run_stages(self, inputs)
 
 
 def run_steps(backbone: nn.Module, steps: list[Step], image: Tensor) -> Tensor:

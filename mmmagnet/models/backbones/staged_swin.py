@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmmagnet.registry import MODELS
 
 from ..layers import SwinBlock, checkpointed
+from .stages import run_stages
 from .swin_checkpoint import load_swin_checkpoint
 
 
@@ -134,3 +135,7 @@ class StagedSwin(BaseModule):
     def downsample(self, stage: int, image: Tensor) -> Tensor:
         """Go on to the next stage's size and width; the last map stays as it is."""
         return self.downsamples[stage](image) if stage < len(self.downsamples) else image
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """All stages without any fusion: images (B, 3, H, W) -> maps (B, C_i, H_i, W_i), fine to coarse."""
+        return run_stages(self, inputs)

@@ -3,43 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmmagnet.registry import MODELS
 
-from ..layers import PixelDecoder, QueryDecoder, QueryPrediction
-from .input_size import input_size
+from ..layers import PixelDecoder, QueryDecoder, QueryPrediction, freeze
+from ..structures import Decoded, Features
+from .referring_decode_head import ReferringDecodeHead
 
 
-class DecodedMasks(NamedTuple):
-    """What `MagNetHead.forward` returns.
+@dataclass(kw_only=True)
+class MagNetDecoded(Decoded):
+    """A `Decoded` with the predictions of all layers.
 
     Attributes:
         predictions: One `QueryPrediction` before the first decoder layer and one after each; the last is final.
-        mask_features: (B, E, H_1, W_1), which the masks are read from.
     """
 
     predictions: list[QueryPrediction]
-    mask_features: Tensor
 
 
 @MODELS.register_module()
-class MagNetHead(BaseModule):
+class MagNetHead(ReferringDecodeHead):
     """Pixel decoder over four scales and a masked-attention decoder of one query (docs/paper.md [O]).
 
-    It has the interface of an mmseg decode head (`loss`, `predict`), with one channel of foreground logits.
-
-    With `no_target` an expression may mean nothing in the image [R: the release ignores its class logits]: the two
-    class logits of a prediction say whether there is a target, as Mask2Former's do (class 0 = there, the last class =
-    no object), and learn it by `loss_target`, summed over the predictions but the first, whose query has seen nothing
-    yet. Masks are learned as ever: an empty one draws every pixel to background by its BCE, while its Dice is at most 1
-    and hardly more than a constant until the prediction is almost empty. What counts as empty is the mask at the
-    network's input size.
+    With `no_target` an expression may mean nothing in the image [R: the release ignores its class logits]. The two
+    class logits of a prediction then say whether there is a target, as Mask2Former's do (class 0 = there, class 1 = no
+    object). They learn it by `loss_target`, the sum over all predictions but the first, whose query has seen nothing
+    yet. Masks are learned as ever: the BCE of an empty one draws every pixel to background. Its Dice is at most 1 and
+    almost constant until the prediction is nearly empty. A mask is empty if it has no pixel at the network's
+    input size. Without `no_target` the class logits have no loss, and their weights are frozen.
 
     Args:
         in_channels: Channels C_i of the feature maps, fine to coarse.
@@ -56,13 +53,14 @@ class MagNetHead(BaseModule):
         target_threshold: With `no_target`: the mask is empty where the probability of a target is below.
         target_loss_weight: With `no_target`: weight of the cross-entropy of the class logits [R].
         with_cp: Activation checkpointing of its deformable layers: they run again in the backward pass.
-        init_cfg: As of every MMEngine module.
-    """
+        init_cfg: MMEngine initialisation config.
 
-    align_corners = True
-    num_classes = 2
-    out_channels = 1
-    threshold = 0.5
+    Example:
+        >>> head = MagNetHead((8, 16, 32, 64), feat_channels=32, num_groups=8, decoder_layers=3)
+        >>> maps = [torch.rand(2, 8 * 2**i, 32 // 2**i, 32 // 2**i) for i in range(4)]
+        >>> head(maps).logits.shape
+        torch.Size([2, 1, 32, 32])
+    """
 
     def __init__(
         self,
@@ -82,8 +80,7 @@ class MagNetHead(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        self.feat_channels = feat_channels
+        super().__init__(in_channels, feat_channels, init_cfg)
         self.pixel_decoder = PixelDecoder(
             in_channels,
             feat_channels,
@@ -101,49 +98,32 @@ class MagNetHead(BaseModule):
         self.no_target = no_target
         self.target_threshold = target_threshold
         self.target_loss_weight = target_loss_weight
+        if not no_target:
+            freeze(self.query_decoder.class_embed)
 
-    def forward(self, inputs: Sequence[Tensor]) -> DecodedMasks:
-        """Decode feature maps (B, C_i, H_i, W_i), fine to coarse."""
-        mask_features, scales = self.pixel_decoder(inputs)
-        return DecodedMasks(self.query_decoder(mask_features, scales), mask_features)
+    def forward(self, inputs: Features | Sequence[Tensor]) -> MagNetDecoded:
+        """Decode maps (B, C_i, H_i, W_i), fine to coarse; `logits` are (B, 1, H_1, W_1)."""
+        mask_features, scales = self.pixel_decoder(self.features(inputs).maps)
+        predictions = self.query_decoder(mask_features, scales)
+        final = predictions[-1]
+        return MagNetDecoded(
+            logits=final.masks,
+            mask_features=mask_features,
+            target_score=final.classes[:, 0].float().softmax(1)[:, 0] if self.no_target else None,
+            predictions=predictions,
+        )
 
-    def loss(self, inputs: Sequence[Tensor], batch_data_samples: list, train_cfg: Any = None) -> dict[str, Tensor]:
-        """Losses of a batch; `batch_data_samples` carry `gt_sem_seg` of the input's size."""
-        return self.loss_by_feat(self.forward(inputs), batch_data_samples)
-
-    def loss_by_feat(self, decoded: DecodedMasks, batch_data_samples: list) -> dict[str, Tensor]:
-        """Loss of every prediction, at the size of the ground truth."""
-        labels = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples])
+    def loss_by_feat(self, decoded: MagNetDecoded, gt_masks: Tensor) -> dict[str, Tensor]:
+        """Loss of every prediction at the size of the masks; see `ReferringDecodeHead.loss_by_feat`."""
         logits = torch.cat([prediction.masks for prediction in decoded.predictions], dim=1)
-        logits = F.interpolate(logits.float(), labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
-        losses = self.loss_decode(logits, labels)
-        classes = torch.cat([prediction.classes for prediction in decoded.predictions], dim=1).float()
-        if not self.no_target:
-            # the class logits have no loss; kept in the graph so that DDP sees their gradient (zero)
-            first = next(name for name in losses if 'loss' in name)
-            losses[first] = losses[first] + 0 * classes.sum()
+        losses = self.loss_decode(self.resize(logits.float(), gt_masks.shape[2:]), gt_masks)
+        if decoded.target_score is None:
             return losses
-        absent = ~(labels == 1).flatten(1).any(1)
-        informed = classes[:, 1:]  # (B, P - 1, 2)
+        absent = ~(gt_masks == 1).flatten(1).any(1)
+        informed = torch.cat([prediction.classes for prediction in decoded.predictions[1:]], dim=1).float()
         target = absent.long().repeat_interleave(informed.shape[1])
         entropy = F.cross_entropy(informed.flatten(0, 1), target)
         losses['loss_target'] = self.target_loss_weight * informed.shape[1] * entropy
-        found = self.target_scores(decoded) >= self.target_threshold
+        found = decoded.target_score >= self.target_threshold
         losses['acc_target'] = 100 * (found != absent).float().mean()
         return losses
-
-    def predict(self, inputs: Sequence[Tensor], batch_img_metas: list[dict], test_cfg: Any = None) -> Tensor:
-        """Foreground logits (B, 1, H, W) at the size of the network's input (`img_shape`)."""
-        return self.predict_by_feat(self.forward(inputs), batch_img_metas)
-
-    def predict_by_feat(self, decoded: DecodedMasks, batch_img_metas: list[dict]) -> Tensor:
-        """`predict` of what `forward` returned; all background where there is no target."""
-        masks = decoded.predictions[-1].masks.float()
-        if self.no_target:
-            absent = self.target_scores(decoded) < self.target_threshold
-            masks = masks.masked_fill(absent[:, None, None, None], -20.0)
-        return F.interpolate(masks, input_size(batch_img_metas), mode='bilinear', align_corners=self.align_corners)
-
-    def target_scores(self, decoded: DecodedMasks) -> Tensor:
-        """Probability (B,) that there is a target, of the final prediction."""
-        return decoded.predictions[-1].classes[:, 0].float().softmax(1)[:, 0]

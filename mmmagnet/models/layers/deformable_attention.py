@@ -143,7 +143,7 @@ def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
     head = torch.arange(heads, dtype=torch.int32, device=value.device).view(heads, 1, 1)
     origin = (ends[: len(shapes), None] + columns + 1) * heads + head + planes  # (B, 1, h, S, P): row of pixel (0, 0)
     one = torch.ones_like(columns)
-    steps = torch.stack([0 * one, one, columns, columns + 1]) * heads  # (4, S, P): to the pixels around
+    steps = torch.stack([one - 1, one, columns, columns + 1]) * heads  # (4, S, P): to the pixels around
 
     results = []
     block = max(_BLOCK // batch, 1)

@@ -86,6 +86,11 @@ class PixelDecoder(nn.Module):
         Returns:
             Mask features (B, E, H_1, W_1), and the maps (B, E, H_i, W_i) from coarse to fine.
         """
+        outputs = self.mix(features)
+        return self.mask_features(outputs[-1]), outputs
+
+    def mix(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Maps (B, C_i, H_i, W_i), fine to coarse -> maps (B, E, H_i, W_i), coarse to fine, after all layers."""
         maps = [projection(feature) for projection, feature in zip(self.projections, reversed(features), strict=True)]
         shapes = [(feature.shape[2], feature.shape[3]) for feature in maps]
         tokens = torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1)
@@ -99,8 +104,7 @@ class PixelDecoder(nn.Module):
         reference = reference_points(tuple(shapes), device)
         for layer in self.layers:
             tokens = checkpointed(layer, tokens, positions, reference, shapes, active=self.with_cp)
-        outputs = [
+        return [
             level.transpose(1, 2).unflatten(2, shape)
             for level, shape in zip(tokens.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
         ]
-        return self.mask_features(outputs[-1]), outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +50,15 @@ class QueryDecoderLayer(nn.Module):
         Returns:
             (B, Q, E).
         """
+        return self.exchange(self.read(query, query_embed, key, value, hidden), query_embed)
+
+    def read(self, query: Tensor, query_embed: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+        """The masked cross-attention alone."""
         read, _ = self.cross_attention(query + query_embed, key, value, attn_mask=hidden, need_weights=False)
-        query = self.cross_norm(query + read)
+        return self.cross_norm(query + read)
+
+    def exchange(self, query: Tensor, query_embed: Tensor) -> Tensor:
+        """The self-attention and the FFN."""
         placed = query + query_embed
         read, _ = self.self_attention(placed, placed, query, need_weights=False)
         query = self.self_norm(query + read)
@@ -82,7 +89,7 @@ class QueryDecoder(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.num_scales = 3
-        self.layers = nn.ModuleList(QueryDecoderLayer(width, num_heads, ffn_width) for _ in range(num_layers))
+        self.layers: Any = nn.ModuleList(QueryDecoderLayer(width, num_heads, ffn_width) for _ in range(num_layers))
         for parameter in self.layers.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -105,20 +112,24 @@ class QueryDecoder(nn.Module):
         Returns:
             Predictions in order, the last one final.
         """
-        keys, values, sizes = [], [], []
-        for scale, level in zip(scales[: self.num_scales], self.level_embed, strict=True):
-            value = scale.flatten(2).transpose(1, 2) + level
-            keys.append(value + sine_positions_2d(scale.shape[2], scale.shape[3], value.shape[2], value.device))
-            values.append(value)
-            sizes.append((scale.shape[2], scale.shape[3]))
+        levels = self._levels(scales)
         query = self.query_feat.expand(mask_features.shape[0], -1, -1)
         predictions = [self._predict(query, mask_features)]
         for index, layer in enumerate(self.layers):
-            turn = index % self.num_scales
-            hidden = self._hidden(predictions[-1].masks, sizes[turn])
-            query = layer(query, self.query_embed, keys[turn], values[turn], hidden)
+            key, value, size = levels[index % self.num_scales]
+            query = layer(query, self.query_embed, key, value, self._hidden(predictions[-1].masks, size))
             predictions.append(self._predict(query, mask_features))
         return predictions
+
+    def _levels(self, scales: list[Tensor]) -> list[tuple[Tensor, Tensor, tuple[int, int]]]:
+        """Keys, values and size of each scale that is read."""
+        levels = []
+        for scale, embed in zip(scales[: self.num_scales], self.level_embed, strict=True):
+            value = scale.flatten(2).transpose(1, 2) + embed
+            height, width = scale.shape[2:]
+            key = value + sine_positions_2d(height, width, value.shape[2], value.device)
+            levels.append((key, value, (height, width)))
+        return levels
 
     def _predict(self, query: Tensor, mask_features: Tensor) -> QueryPrediction:
         query = self.norm(query)

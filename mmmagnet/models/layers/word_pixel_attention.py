@@ -1,4 +1,4 @@
-"""Pixel attention: every word gathers what the image shows about it."""
+"""Attention of words to pixels: every word gathers what the image shows about it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .freezing import freeze
 from .pixel_word_attention import TokenInstanceNorm
 
 
@@ -21,8 +22,9 @@ class WordPixelAttention(nn.Module):
     Args:
         text_width: D, the width at which everything happens.
         image_width: Channels C_i of the image tokens.
-        official_compat: Reproduce the released evaluation, which hands over BERT's additive mask (0 = word, -10000 = pad) where
-            1/0 is meant and takes statistics over padded words too. Only for exact parity with released checkpoints.
+        official_compat: Reproduce the released evaluation, which hands over BERT's additive mask (0 = word, -10000 =
+            pad) where 1/0 is meant, and takes statistics over padded words too. Only for exact parity with released
+            checkpoints.
     """
 
     def __init__(self, text_width: int, image_width: int, official_compat: bool = False) -> None:
@@ -36,6 +38,8 @@ class WordPixelAttention(nn.Module):
         self.text = nn.Linear(text_width, text_width)
         self.fuse = nn.Linear(text_width, text_width)
         self.norm = TokenInstanceNorm()
+        if not official_compat:
+            freeze(self.key.bias, self.value.bias)  # the norms undo them, so nothing reads them
 
     def forward(self, words: Tensor, image: Tensor, word_mask: Tensor) -> Tensor:
         """Attend from words to image tokens.
@@ -76,8 +80,7 @@ class WordPixelAttention(nn.Module):
             key_scale, value_scale = (variance + self.norm.eps).rsqrt().unsqueeze(1).chunk(2, dim=2)
             query = (query.to(wide) * key_scale) @ to_key
             gathered = F.scaled_dot_product_attention(query, image, image, scale=self.scale) @ to_value.T * value_scale
-            # the norms undo the biases; they stay in the graph so that DDP sees their gradient (zero)
-            return (gathered + 0 * (self.key.bias.sum() + self.value.bias.sum())).to(words.dtype)
+            return gathered.to(words.dtype)
 
     def _attend_as_released(self, words: Tensor, image: Tensor, word_mask: Tensor) -> Tensor:
         query, key, value = self.query(words), self.norm(self.key(image)), self.norm(self.value(image))

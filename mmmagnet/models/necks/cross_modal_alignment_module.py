@@ -1,17 +1,17 @@
-"""Cross-modal Alignment Module: the alignment modules between the image encoder and the text encoder."""
+"""Cross-modal Alignment Module (CAM): fusion in both directions after each stage of the encoders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
 
-from ..layers import PixelWordAttention, WordPixelAttention, checkpointed
+from ..layers import PixelWordAttention, WordPixelAttention, checkpointed, freeze
+from .fusion_neck import FusionNeck
 
 
 class ResidualGate(nn.Module):
@@ -124,8 +124,8 @@ class AlignmentModule(nn.Module):
 
 
 @MODELS.register_module()
-class CrossModalAlignmentModule(BaseModule):
-    """Alignment modules between two staged encoders (the paper's CAM; docs/paper.md [P][O]).
+class CrossModalAlignmentModule(FusionNeck):
+    """Alignment modules between two staged encoders, one after each stage (the paper's CAM; docs/paper.md [P][O]).
 
     With ``pool_sizes=()`` and ``bidirectional=False`` it is LAVT's one-way fusion.
 
@@ -137,10 +137,20 @@ class CrossModalAlignmentModule(BaseModule):
         bidirectional: Whether words are updated from the image too.
         norm: Norm in the word attention: ``'layer'``, or ``'instance'`` over tokens as LAVT has it.
         gate_activation: Of the image gate: ``'gelu'``, or ``'relu'`` as LAVT has it.
-        official_compat: Reproduce the released evaluation's text side (see `WordPixelAttention` and `ResidualGate`). Only for exact
-            parity with released checkpoints.
+        official_compat: Reproduce the released evaluation's text side (see `WordPixelAttention` and `ResidualGate`),
+            which reads padded words too. Only for exact parity with released checkpoints.
         with_cp: Activation checkpointing of its alignment modules: they run again in the backward pass.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
+
+    Raises:
+        ValueError: If `gate_activation`, `norm` or the length of `num_heads` cannot be used.
+
+    Example:
+        >>> neck = CrossModalAlignmentModule(image_channels=(16, 32), text_channels=24)
+        >>> image, words = torch.rand(2, 8, 8, 16), torch.rand(2, 5, 24)
+        >>> feature, image, words = neck.fuse(0, image, words, torch.ones(2, 5))
+        >>> feature.shape, image.shape, words.shape
+        (torch.Size([2, 16, 8, 8]), torch.Size([2, 8, 8, 16]), torch.Size([2, 5, 24]))
     """
 
     def __init__(
@@ -156,14 +166,13 @@ class CrossModalAlignmentModule(BaseModule):
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(image_channels, init_cfg)
         activations = {'gelu': nn.GELU, 'relu': nn.ReLU}
         if gate_activation not in activations:
             raise ValueError(f'gate_activation={gate_activation!r}: expected one of {sorted(activations)}')
         heads = [num_heads] * len(image_channels) if isinstance(num_heads, int) else list(num_heads)
         self.with_cp = with_cp
-        self.official_compat = official_compat
-        self.out_channels = tuple(image_channels)
+        self.reads_padding = official_compat and bidirectional
         self.stages = nn.ModuleList(
             AlignmentModule(
                 width,
@@ -179,16 +188,17 @@ class CrossModalAlignmentModule(BaseModule):
         )
 
     def fuse(self, stage: int, image: Tensor, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cross from encoder to encoder after a stage.
-
-        Args:
-            stage: 0..3.
-            image: V_i as a map, (B, H_i, W_i, C_i).
-            words: T_i, (B, L, D).
-            word_mask: m, (B, L), 1 = real word.
-
-        Returns:
-            The decoder feature (B, C_i, H_i, W_i), the map that goes on to downsampling (B, H_i, W_i, C_i), and the
-            words that go on to the next text stage (B, L, D).
-        """
+        """Run the alignment module of a stage; see `FusionNeck.fuse`."""
         return checkpointed(self.stages[stage], image, words, word_mask, active=self.with_cp)
+
+    def freeze_unread(self, maps: Collection[int], image: bool, words: bool) -> None:
+        """Freeze mixers of unread maps, and what only the unread image map or words after the last stage need."""
+        modules: list[AlignmentModule] = list(self.stages)  # type: ignore[arg-type]
+        for stage, module in enumerate(modules):
+            if stage not in maps:
+                freeze(module.mixer, module.pyramid)
+        last = modules[-1]
+        if not image:
+            freeze(last.gate)
+        if not words and last.text_attention is not None and last.text_gate is not None:
+            freeze(last.text_attention, last.text_gate)

@@ -1,5 +1,5 @@
 """Segmentors."""
 
-from .referring_segmentor import Features, ReferringSegmentor
+from .referring_segmentor import ReferringSegmentor
 
-__all__ = ['Features', 'ReferringSegmentor']
+__all__ = ['ReferringSegmentor']

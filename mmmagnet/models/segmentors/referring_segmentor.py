@@ -1,9 +1,9 @@
-"""The whole network: two encoders, the alignment modules between them, a decode head and the heads of training."""
+"""The whole network: two encoders, the fusion between them, a decode head and auxiliary heads."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,23 +13,14 @@ from torch import Tensor
 
 from mmmagnet.registry import MODELS
 
-from ..aux_heads import AuxiliaryHeads
+from ..aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from ..backbones import build_image_encoder
 from ..builder import build_part
-
-
-class Features(NamedTuple):
-    """What the bridged encoders give.
-
-    Attributes:
-        maps: Decoder features (B, C_i, H_i, W_i), one for each stage, fine to coarse.
-        image: The image encoder's map after the last alignment module, (B, H_4, W_4, C_4).
-        words: The words after the last alignment module, (B, L, D).
-    """
-
-    maps: list[Tensor]
-    image: Tensor
-    words: Tensor
+from ..data_preprocessor import ReferringPreProcessor
+from ..decode_heads import MMSegDecodeHead, ReferringDecodeHead
+from ..necks import FusionNeck
+from ..structures import Decoded, Features
+from .encoding import ENCODINGS
 
 
 @MODELS.register_module()
@@ -37,21 +28,30 @@ class ReferringSegmentor(BaseSegmentor):
     """Segments the one thing an expression refers to.
 
     Widths are discovered: a part whose constructor names `in_channels`, `image_channels`, `text_channels`,
-    `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config leaves it out.
+    `sentence_channels`, `feat_channels`, `vocab_size` or `mask_token_id` gets it from the others where its config
+    leaves it out.
 
     Args:
-        backbone: Staged image encoder, or any backbone that `StagedBackbone` cuts into one.
+        backbone: Staged image encoder, or any backbone that `StagedBackbone` can split into stages.
         text_encoder: Staged text encoder with as many stages.
-        neck: Alignment modules between them.
-        decode_head: Feature maps -> foreground logits; `MagNetHead` or any mmseg decode head.
-        auxiliary_head: Heads of training (`AuxiliaryHeads`); one without `requires` is an mmseg head on the feature
-            maps. What a decode head of mmseg lacks, mask features, is the neck's finest map.
+        neck: Fusion of the two after each stage, a `FusionNeck`.
+        decode_head: A `ReferringDecodeHead`, or a decode head of mmseg, which is given the maps.
+        auxiliary_head: Heads that exist in training only (`AuxiliaryHeads`).
+        encoding: Order in which the encoders are run: ``'interleaved'`` (MagNet, LAVT, ReLA), ``'image_first'`` (CARIS)
+            or ``'text_first'`` (CRIS, DETRIS).
         data_preprocessor: Normalises images and stacks the batch.
-        train_cfg: Handed to mmseg heads.
-        test_cfg: Handed to mmseg heads.
-        compile: Options of `torch.compile` for both encoders and their alignment modules, such as ``dict(mode='max-autotune')`` or
+        compile: Options of `torch.compile` for both encoders and the neck, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
+
+    Raises:
+        ValueError: If a part is missing, or the encoders have different numbers of stages.
+
+    Example:
+        >>> config = Config.fromfile('configs/magnet_tiny_synthetic.py')
+        >>> model = MODELS.build(config.model)
+        >>> losses = model.loss(inputs, data_samples)
+        >>> masks = [sample.pred_sem_seg.data for sample in model.predict(inputs, data_samples)]
     """
 
     def __init__(
@@ -61,9 +61,8 @@ class ReferringSegmentor(BaseSegmentor):
         neck: dict,
         decode_head: dict,
         auxiliary_head: dict | list[dict] | None = None,
+        encoding: str = 'interleaved',
         data_preprocessor: dict | None = None,
-        train_cfg: dict | None = None,
-        test_cfg: dict | None = None,
         compile: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -74,57 +73,55 @@ class ReferringSegmentor(BaseSegmentor):
                 raise ValueError(
                     f'{name}=None: a ReferringSegmentor has a backbone, text_encoder, neck and decode_head'
                 )
-        self.backbone: Any = build_image_encoder(backbone)
+        if encoding not in ENCODINGS:
+            raise ValueError(f'encoding={encoding!r}: expected one of {", ".join(ENCODINGS)}')
+        self.encode = ENCODINGS[encoding]
+        interleaved = encoding == 'interleaved'
         self.text_encoder: Any = MODELS.build(text_encoder)
-        if self.backbone.num_stages != self.text_encoder.num_stages:
+        known: dict[str, Any] = {
+            'text_channels': self.text_encoder.out_channels,
+            'sentence_channels': self.text_encoder.sentence_channels,
+            'vocab_size': self.text_encoder.vocab_size,
+            'mask_token_id': self.text_encoder.mask_token_id,
+        }
+        self.backbone: Any = build_image_encoder(backbone) if interleaved else build_part(backbone, known)
+        if interleaved and self.backbone.num_stages != self.text_encoder.num_stages:
             raise ValueError(
                 f'backbone has {self.backbone.num_stages} stages and text_encoder {self.text_encoder.num_stages}: '
                 'set as many stage_ends'
             )
-        known: dict[str, Any] = {
-            'image_channels': self.backbone.out_channels,
-            'text_channels': self.text_encoder.out_channels,
-            'vocab_size': self.text_encoder.vocab_size,
-            'mask_token_id': self.text_encoder.mask_token_id,
-        }
+        known['image_channels'] = self.backbone.out_channels
         self.neck: Any = build_part(neck, known)
         known['in_channels'] = self.neck.out_channels
         known['image_channels'] = self.backbone.out_channels[-1]
-        self.decode_head: Any = build_part(decode_head, known)
-        if getattr(self.decode_head, 'num_classes', 2) not in (1, 2):
-            raise ValueError(
-                f'decode_head: num_classes={self.decode_head.num_classes}, but pixels are foreground or not; set 2'
+        head = build_part(decode_head, known)
+        if not isinstance(head, ReferringDecodeHead):
+            head = MMSegDecodeHead(head, self.neck.out_channels)
+        self.decode_head: ReferringDecodeHead = head
+        known['feat_channels'] = self.decode_head.feat_channels
+        self.auxiliary_head = AuxiliaryHeads(auxiliary_head, known)
+        heads = [self.decode_head, *self.auxiliary_head]
+        if isinstance(self.neck, FusionNeck):
+            self.neck.freeze_unread(
+                maps={index for head in heads for index in head.reads_maps},
+                image=any(head.reads_image for head in heads),
+                words=any(head.reads_words for head in heads),
             )
-        known['feat_channels'] = getattr(self.decode_head, 'feat_channels', self.neck.out_channels[0])
-        self.auxiliary_head: Any = AuxiliaryHeads(auxiliary_head, known)
-        self.train_cfg = train_cfg
-        self.test_cfg = test_cfg or {}
-        if getattr(self.neck, 'official_compat', False):  # the release's statistics are over pads, too
-            self.data_preprocessor.trim_words = False
+        self._check_padding()
         if compile is not None:
             # as a partial, so that a copy of the network runs with the copy's weights
             encoders = torch.compile(type(self).extract_feat, **compile)
             self.extract_feat = partial(encoders, self)  # type: ignore[method-assign]
 
     def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
-        """Run both encoders with their alignment modules.
+        """Run both encoders and their fusion, in the order of `encoding` (encoding.py).
 
         Args:
             inputs: Normalised images (B, 3, H, W).
             input_ids: Token ids (B, L).
             word_mask: (B, L), 1 = real word.
         """
-        maps = []
-        image, words = self.backbone.stem(inputs), self.text_encoder.stem(input_ids, word_mask)
-        for stage in range(self.backbone.num_stages):
-            image, words = (
-                self.backbone.forward_stage(stage, image),
-                self.text_encoder.forward_stage(stage, words, word_mask),
-            )
-            feature, image, words = self.neck.fuse(stage, image, words, word_mask)
-            maps.append(feature)
-            image = self.backbone.downsample(stage, image)
-        return Features(maps, image, words)
+        return self.encode(self.backbone, self.text_encoder, self.neck, inputs, input_ids, word_mask)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -143,38 +140,23 @@ class ReferringSegmentor(BaseSegmentor):
             both = self.extract_feat(
                 inputs.repeat(2, 1, 1, 1), torch.cat([input_ids, masked.input_ids]), word_mask.repeat(2, 1)
             )
-            size = len(inputs)
-            features = Features([feature[:size] for feature in both.maps], both.image[:size], both.words[:size])
-            grounded = Features([feature[size:] for feature in both.maps], both.image[size:], both.words[size:])
-
-        tensors: dict[str, Any] = {
-            'words': features.words,
-            'word_mask': word_mask,
-            'image': features.image,
-            'gt_masks': torch.stack([sample.gt_sem_seg.data for sample in data_samples]),
-            'masked_words': masked,
-            'grounded_words': grounded.words,
-            'grounded_image': grounded.image,
-            'mask_features': features.maps[0],
-        }
-        own = hasattr(self.decode_head, 'feat_channels')  # a head whose mask features others may read
-        if not own or not all(hasattr(head, 'requires') for head in self.auxiliary_head):
-            for sample in data_samples:  # the losses of mmseg ask for int64
-                sample.gt_sem_seg.data = sample.gt_sem_seg.data.long()
-        losses: dict[str, Tensor] = {}
-        if own:
-            decoded = self.decode_head(features.maps)
-            tensors['mask_features'] = decoded.mask_features
-            losses.update(add_prefix('decode', self.decode_head.loss_by_feat(decoded, data_samples)))
-        else:
-            losses.update(add_prefix('decode', self.decode_head.loss(features.maps, data_samples, self.train_cfg)))
-        for index, head in enumerate(self.auxiliary_head):
-            if not hasattr(head, 'requires'):  # a decode head of mmseg
-                losses.update(add_prefix(f'aux_{index}', head.loss(features.maps, data_samples, self.train_cfg)))
-        losses.update(self.auxiliary_head.loss(**tensors))
-        # what leaves the last alignment module may have no reader; kept in the graph so that DDP sees its gradient (zero)
-        first = next(name for name in losses if 'loss' in name)
-        losses[first] = losses[first] + 0 * (features.words.float().mean() + features.image.float().mean())
+            features, grounded = both.of_samples(slice(len(inputs))), both.of_samples(slice(len(inputs), None))
+        gt_masks = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
+        decoded: Decoded = self.decode_head(features)
+        losses = {f'decode.{name}': value for name, value in self.decode_head.loss_by_feat(decoded, gt_masks).items()}
+        losses |= self.auxiliary_head.loss(
+            AuxiliaryInputs(
+                words=features.words,
+                word_mask=word_mask,
+                image=features.image,
+                gt_masks=gt_masks,
+                mask_features=decoded.mask_features,
+                masked_words=masked,
+                grounded_words=grounded.words,
+                grounded_image=grounded.image,
+                maps=features.maps,
+            )
+        )
         return losses
 
     def predict(self, inputs: Tensor, data_samples: list) -> list:
@@ -185,38 +167,46 @@ class ReferringSegmentor(BaseSegmentor):
             data_samples: With `input_ids`, `word_mask` and the metainfo `img_shape` and `ori_shape`.
 
         Returns:
-            The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size) and
+            The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size),
             ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5),
-            and, of a head that tells whether there is a target, ``target_score`` (float, its probability).
+            ``score`` (scalar tensor, mean foreground probability inside that mask, 0 where it is empty) and, of a head
+            that tells whether there is a target, ``target_score`` (scalar tensor, its probability).
         """
-        logits = self.encode_decode(inputs, data_samples)
-        for sample, logit in zip(data_samples, logits, strict=True):
+        decoded: Decoded = self.decode_head(self._features_of(inputs, data_samples))
+        logits = self.decode_head.predict_by_feat(decoded, inputs.shape[2:])
+        for index, (sample, logit) in enumerate(zip(data_samples, logits, strict=True)):
+            logit = without_padding(logit, sample.metainfo)
             size = sample.metainfo.get('ori_shape', logit.shape[1:])
             # the squash maps pixel areas onto each other: corners are not aligned
             full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
+            mask = full > 0
             sample.set_data(
                 {
                     'seg_logits': PixelData(data=logit),
-                    'pred_sem_seg': PixelData(data=(full > 0).to(torch.uint8)),
+                    'pred_sem_seg': PixelData(data=mask.to(torch.uint8)),
+                    'score': (full.sigmoid() * mask).sum() / mask.sum().clamp(min=1),
                 }
             )
+            if decoded.target_score is not None:
+                sample.set_data({'target_score': decoded.target_score[index]})
         return data_samples
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: list) -> Tensor:
-        """Foreground logits (B, 1, H, W) at the input's size, in fp32; `target_score` goes to the data samples."""
-        features = self._features_of(inputs, batch_data_samples)
-        metas = [{**sample.metainfo, 'img_shape': tuple(inputs.shape[2:])} for sample in batch_data_samples]
-        if getattr(self.decode_head, 'no_target', False):
-            decoded = self.decode_head(features.maps)
-            for sample, score in zip(batch_data_samples, self.decode_head.target_scores(decoded).tolist(), strict=True):
-                sample.set_data({'target_score': score})
-            return self.decode_head.predict_by_feat(decoded, metas).float()
-        logits = self.decode_head.predict(features.maps, metas, self.test_cfg).float()
-        return logits if logits.shape[1] == 1 else logits[:, 1:2] - logits[:, 0:1]
+        """Foreground logits (B, 1, H, W) at the input's size, in fp32."""
+        decoded = self.decode_head(self._features_of(inputs, batch_data_samples))
+        return self.decode_head.predict_by_feat(decoded, inputs.shape[2:])
 
-    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Any:
+    def _forward(self, inputs: Tensor, data_samples: list | None = None) -> Decoded:
         """What the decode head makes of a batch, without post-processing."""
-        return self.decode_head(self._features_of(inputs, data_samples).maps)
+        return self.decode_head(self._features_of(inputs, data_samples))
+
+    def _check_padding(self) -> None:
+        """Refuse a preprocessor that cuts padded words off where a part reads them."""
+        if not (isinstance(self.data_preprocessor, ReferringPreProcessor) and self.data_preprocessor.trim_words):
+            return
+        for name in ('text_encoder', 'neck', 'decode_head'):
+            if getattr(self, name).reads_padding:
+                raise ValueError(f'{name} reads padded words: set model.data_preprocessor.trim_words=False')
 
     def _features_of(self, inputs: Tensor, data_samples: list | None) -> Features:
         return self.extract_feat(inputs, *stack_words(data_samples))
@@ -239,6 +229,8 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
     )
 
 
-def add_prefix(prefix: str, losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put `prefix.` before the names of some losses."""
-    return {f'{prefix}.{name}': value for name, value in losses.items()}
+def without_padding(logit: Tensor, meta: dict[str, Any]) -> Tensor:
+    """Logits (1, H, W) less what a preprocessor padded at test time, as (left, right, top, bottom) pixels."""
+    left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
+    height, width = logit.shape[1:]
+    return logit[:, top : height - bottom, left : width - right]

@@ -71,6 +71,8 @@ class StagedBert(BaseModule):
         # ELECTRA's embeddings may be narrower than its layers
         self.embeddings_project = getattr(bert, 'embeddings_project', nn.Identity())
         self.layers = bert.encoder.layer
+        self.sentence_channels: int | None = None
+        self.reads_padding = False
         self.stage_ends = tuple(stage_ends)
         self.num_stages = len(stage_ends)
         self.out_channels: int = settings.hidden_size

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
-from ..layers import checkpointed
+from ..layers import TextAdapter, checkpointed
 from .pretrained import cut_layers, fill_encoder, read_weights
 
 
@@ -33,8 +33,13 @@ class StagedClipText(BaseModule):
         pretrained: Name or folder of pretrained weights of a CLIP model or of its text encoder. Read by `init_weights`
             only, so the model builds without files and without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
+        sentence_channels: E, width of the expression's state that `sentence` gives. Default: there is no `sentence`.
+        hide_pads: Whether padded words are hidden from the others. CLIP itself hides nothing: a real word sees no pad
+            all the same, as pads stand behind it, unless adapters mix neighbours.
+        adapter_width: Inner channels of the adapters (DETRIS). With adapters the encoder's own weights are frozen.
+        adapter_layers: Layers with an adapter, from 0.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
 
     Raises:
         ValueError: If the encoder has too few layers.
@@ -47,6 +52,10 @@ class StagedClipText(BaseModule):
         mask_token_id: int | None = None,
         pretrained: str | None = None,
         partial: bool = False,
+        sentence_channels: int | None = None,
+        hide_pads: bool = True,
+        adapter_width: int = 64,
+        adapter_layers: Sequence[int] = (),
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -75,6 +84,18 @@ class StagedClipText(BaseModule):
                 words.weight[-1].normal_(std=0.02)
             self.embeddings.token_embedding = words
         self.mask_token_id = mask_token_id
+        self.hide_pads = hide_pads
+        self.reads_padding = not hide_pads
+        self.reads_padding = not hide_pads
+        self.sentence_channels = sentence_channels
+        if sentence_channels is not None:
+            self.text_projection = nn.Linear(self.out_channels, sentence_channels, bias=False)
+        self.adapters = nn.ModuleDict(
+            {str(layer): TextAdapter(self.out_channels, adapter_width) for layer in adapter_layers}
+        )
+        if adapter_layers:
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name.startswith('adapters.'))
         self.pretrained = pretrained
         self.partial = partial
         self.with_cp = with_cp
@@ -112,12 +133,34 @@ class StagedClipText(BaseModule):
             (B, L, D).
         """
         first, last = self.stage_ends[stage - 1] if stage else 0, self.stage_ends[stage]
-        attended = causal_mask(words.shape[1], words.device) & word_mask[:, None, None, :].bool()
-        for layer in self.layers[first:last]:
-            call = partial(layer, causal_attention_mask=None)  # the mask given is causal already
-            output = checkpointed(call, words, attended, active=self.with_cp)
-            words = output if isinstance(output, torch.Tensor) else output[0]  # transformers 5 returns the tensor
+        attended = causal_mask(words.shape[1], words.device)[None, None]
+        if self.hide_pads:
+            attended = attended & word_mask[:, None, None, :].bool()
+        for index in range(first, last):
+            words = checkpointed(partial(self._layer, index), words, attended, active=self.with_cp)
         return self.final_layer_norm(words) if first < last == len(self.layers) else words
+
+    def _layer(self, index: int, words: Tensor, attended: Tensor) -> Tensor:
+        layer = self.layers[index]
+        read = layer.self_attn(layer.layer_norm1(words), attention_mask=attended)[0]
+        words = words + read
+        update = layer.mlp(layer.layer_norm2(words))
+        if str(index) in self.adapters:
+            update = update + 0.2 * self.adapters[str(index)](words)
+        return words + update
+
+    def sentence(self, words: Tensor, word_mask: Tensor) -> Tensor:
+        """The expression's state: its end token, projected as CLIP does.
+
+        Args:
+            words: After the last layer, (B, L, D).
+            word_mask: (B, L), 1 = real word; the last real word is the end token.
+
+        Returns:
+            (B, E), not normalised.
+        """
+        end = (word_mask.sum(1) - 1).clamp(min=0)
+        return self.text_projection(words[torch.arange(len(words), device=words.device), end])
 
 
 @lru_cache(maxsize=64)

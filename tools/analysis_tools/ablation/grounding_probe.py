@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmmagnet.models.aux_heads import AuxiliaryInputs
 from mmmagnet.utils.errors import ConfigError
 
 SEEN = ('own', 'image of another', 'place of another')
@@ -121,14 +122,14 @@ def _recorded(head: Any) -> Iterator[list[tuple[float, float]]]:
     """Meanwhile, note the head's loss (without its weight) and accuracy, then those with the place of another mask."""
     loss, noted = head.loss, []
 
-    def probed(words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor, masked_words: Any) -> Any:
+    def probed(inputs: AuxiliaryInputs) -> dict[str, Tensor]:
         weight, head.loss_weight = head.loss_weight, 1.0
         with torch.no_grad():
-            for place in (gt_masks, gt_masks.roll(1, 0)):
-                result = loss(words, word_mask, image, place, masked_words)
+            for place in (inputs.gt_masks, inputs.gt_masks.roll(1, 0)):
+                result = loss(replace(inputs, gt_masks=place))
                 noted.append((result['loss_grounding'].item(), result['acc_grounding'].item()))
         head.loss_weight = weight
-        return loss(words, word_mask, image, gt_masks, masked_words)
+        return loss(inputs)
 
     head.loss = probed
     try:

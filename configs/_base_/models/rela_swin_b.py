@@ -1,0 +1,4 @@
+# ReLA (GRES, arXiv 2306.00968): LAVT's fusion, then regions that read the words and vote for a mask or for none.
+_base_ = 'lavt_swin_b.py'
+
+model = dict(decode_head=dict(_delete_=True, type='ReLAHead'))
