@@ -57,9 +57,10 @@ def test(args: argparse.Namespace) -> int:
 
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric
-    from mmmagnet.evaluation.record import file_sha256, score_record, write_json
+    from mmmagnet.evaluation.record import score_record
     from mmmagnet.utils.cli import end_on_sigterm, join_processes, select_device
     from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.io import file_sha256, write_json
     from mmmagnet.utils.weights import inference_model, load_weights
 
     end_on_sigterm()
@@ -99,8 +100,8 @@ def test(args: argparse.Namespace) -> int:
         )
         if is_main_process():
             print_scores(scores[split])
-            if args.scores is not None:  # after every split: an interrupted run keeps what it has
-                write_json(Path(args.scores), scores)
+            if args.metrics_out is not None:  # after every split: an interrupted run keeps what it has
+                write_json(Path(args.metrics_out), scores)
     return 0
 
 
@@ -135,9 +136,10 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
                 metric['resolution'] = ['input', 'original'] if args.resolution == 'both' else args.resolution
             if args.breakdown:
                 metric['breakdown'] = True
-            if args.dump:
-                path = Path(args.dump)
-                metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
+            if args.out:
+                path = Path(args.out)
+                path = path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}')
+                metric['out_file'] = str(path)
         jobs.append((split, parts))
     return jobs
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mmmagnet.evaluation.record import file_sha256
+from mmmagnet.utils.io import file_sha256
 from mmmagnet.utils.checkpoint import load_file
 
 ROOT = Path(__file__).parents[2]
