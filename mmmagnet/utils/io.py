@@ -35,7 +35,7 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO[Any]]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
+    text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
     try:
         with part.open(mode, **text) as file:
             yield file

@@ -28,7 +28,7 @@ def report(grid: Grid, out: Path) -> str:
     rows = compare_runs(grid, out)
     if not rows:
         raise ConfigError(f'{out}: no run is finished there')
-    lines = []
+    lines: list[str] = []
     for split in grid.splits:
         lines += [HEAD.format(split), '|---|---:|---:|---:|---|---:|---|---:|---|']
         for row in (row for row in rows if row['split'] == split):
