@@ -25,8 +25,7 @@ def report(grid: Grid, out: Path) -> str:
     Raises:
         ConfigError: If no run is finished.
     """
-    rows = compare_runs(grid, out)
-    if not rows:
+    if not (rows := compare_runs(grid, out)):
         raise ConfigError(f'{out}: no run is finished there')
     lines: list[str] = []
     for split in grid.splits:
