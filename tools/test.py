@@ -60,10 +60,11 @@ def test(args: argparse.Namespace) -> int:
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric
-    from mmmagnet.evaluation.record import file_sha256, score_record, write_json
+    from mmmagnet.evaluation.record import score_record
     from mmmagnet.utils.checkpoint import inference_model, load_weights
     from mmmagnet.utils.cli import end_on_sigterm, select_device
     from mmmagnet.utils.config import load_config, parse_options
+    from mmmagnet.utils.io import file_sha256, write_json
 
     end_on_sigterm(at_once=True)
     select_device(args.device)
@@ -143,7 +144,8 @@ def split_changes(config: Any, args: argparse.Namespace) -> dict[str, dict[str, 
                 metric['breakdown'] = True
             if args.out:
                 path = Path(args.out)
-                metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
+                path = path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}')
+                metric['out_file'] = str(path)
     return changes
 
 

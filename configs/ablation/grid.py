@@ -1,6 +1,6 @@
-# What tools/analysis_tools/ablation/ablate.py trains: name -> config of this folder, what differs from it, and what it is
-# compared with (`reference` by default). Variants have one seed, so that two cores are done in 100 minutes; with
-# `--seeds 0 1 2` all have three. More variants are in grid_more.py.
+# The trainings of tools/analysis_tools/ablation/ablate.py: name -> config of this folder, differences from it, and the
+# name that it is compared with (`reference` by default). Variants have one seed, so two cores need 100 minutes;
+# `--seeds 0 1 2` gives all three. grid_more.py has more variants.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3
@@ -23,7 +23,7 @@ runs = {
         options={'model.auxiliary_head.0.mask_prob': 0.15},
         reference='LAVT + Mask Grounding',
     ),
-    'LAVT + Mask Grounding, ratio 0.15, joint': dict(
+    'LAVT + Mask Grounding, ratio 0.15, one pass': dict(
         config='lavt_grounding.py',
         seeds=1,
         options={'model.auxiliary_head.0.mask_prob': 0.15, 'model.auxiliary_head.0.extra_masked_pass': False},

@@ -1,4 +1,4 @@
-# grid.py with further variants. Those with pretrained words need `pip install '.[custom]'`.
+# grid.py with further variants. Variants with pretrained words need `pip install '.[custom]'`.
 _base_ = ['grid.py']
 
 runs = {
@@ -67,7 +67,7 @@ runs = {
     'MagNet, Mask Grounding of weight 1': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.0.loss_weight': 1.0}, reference='MagNet'
     ),
-    'MagNet, joint': dict(
+    'MagNet, one pass': dict(
         config='magnet.py', seeds=1, options={'model.auxiliary_head.0.extra_masked_pass': False}, reference='MagNet'
     ),
     'MagNet, alignment weight 0.1': dict(

@@ -1,5 +1,5 @@
-# LAVT + cross-modal alignment loss, on the features that its logits are read from. A weight of 0.015 is to LAVT's cross
-# entropy what 0.5 is to MagNet's mask losses.
+# LAVT + cross-modal alignment loss, on the features of its logits. A weight of 0.015 is relative to LAVT's cross
+# entropy what 0.5 is relative to MagNet's mask losses.
 _base_ = 'lavt.py'
 
 model = dict(

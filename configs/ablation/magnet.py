@@ -1,4 +1,4 @@
-# Full MagNet in miniature, trained as lavt.py is, Mask Grounding with a weight that grows.
+# Full MagNet in miniature, trained as lavt.py is. The weight of Mask Grounding grows.
 _base_ = [
     '../_base_/models/magnet_tiny.py',
     '../_base_/datasets/synthetic_ablation.py',

@@ -1,8 +1,8 @@
-"""Metrics, and the statistics of their scores."""
+"""The metric of referring segmentation, and the statistics of its scores."""
 
 from .bootstrap import Difference, compare, confidence_intervals
 from .breakdown import breakdown
-from .comparison import Comparison, compare_dumps
+from .comparison import Comparison, compare_files
 from .referring_metric import ReferringSegMetric
 from .score_terms import ScoreTerms, score_terms
 
@@ -13,7 +13,7 @@ __all__ = [
     'ScoreTerms',
     'breakdown',
     'compare',
-    'compare_dumps',
+    'compare_files',
     'confidence_intervals',
     'score_terms',
 ]

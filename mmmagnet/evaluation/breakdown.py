@@ -1,4 +1,4 @@
-"""Groups of pairs that are scored apart: by length, position words, distractors of the same class, and family."""
+"""Scores by group of pairs: length, position words, distractors of the same class, and family."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS = """
     beside between end lft rght rt btm
 """
 POSITION_WORDS = frozenset(_WORDS.split())
-"""An expression with one of these words says where its object is."""
+"""Words that say where an object is."""
 
 _LENGTHS = ((2, '1-2 words'), (3, '3 words'), (5, '4-5 words'), (7, '6-7 words'), (10, '8-10 words'))
 _LONGER = '11 words and more'
@@ -23,11 +23,14 @@ _MANY = 3  # distractors
 
 
 def groups_of(pair: Mapping[str, Any]) -> dict[str, str]:
-    """Breakdown -> the group a pair is in.
+    """Group of a pair in each breakdown.
 
     Args:
-        pair: With any of ``expression``, ``distractors`` (number of other annotated objects of the same class in the
-            image) and ``family`` (of the synthetic sets).
+        pair: Mapping with any of ``expression``, ``distractors`` (number of other annotated objects of the same class
+            in the image) and ``family`` (of the synthetic sets).
+
+    Returns:
+        Name of a breakdown -> name of the group.
     """
     groups = {}
     if 'expression' in pair:
@@ -47,10 +50,10 @@ def breakdown(pairs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[st
     """Scores of each group.
 
     Args:
-        pairs: What `score_terms` and `groups_of` read.
+        pairs: Mappings with the fields that `score_terms` and `groups_of` read.
 
     Returns:
-        Breakdown -> group -> scores and number of ``pairs``; only groups that occur.
+        Name of a breakdown -> name of a group that occurs -> scores in percent, and the number of ``pairs``.
     """
     members: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for pair in pairs:
@@ -66,6 +69,6 @@ def breakdown(pairs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[st
 
 
 def _rank(label: str) -> tuple[int, str]:
-    """Groups that begin with a number in its order, the others by name."""
+    """Sort key: groups that begin with a number by that number, the others by name."""
     number = re.match(r'\d+', label)
     return (int(number[0]) if number else -1, label)

@@ -1,4 +1,4 @@
-"""Two models compared pair by pair, from what `ReferringSegMetric` dumped of each."""
+"""Comparison of two models pair by pair, from the files that `ReferringSegMetric` writes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ _Key = tuple[str, int, int]  # split, ref_id, sent_id
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on one split at one resolution.
+    """Differences between two models on one split at one resolution.
+
+    Example:
+        >>> for comparison in compare_files('lavt_val.jsonl', 'magnet_val.jsonl'):
+        ...     print('\\n'.join(comparison.lines()))
 
     Attributes:
-        split: Its name.
+        split: Name of the split.
         resolution: ``input`` or ``original``.
         pairs: Number of pairs.
-        images: Number of images they are in.
-        differences: One for each score.
+        images: Number of images.
+        differences: One difference for each score.
     """
 
     split: str
@@ -46,7 +50,7 @@ class Comparison:
     differences: list[Difference]
 
     def lines(self) -> list[str]:
-        """What a reader wants to know, a line for each score."""
+        """A heading, and a line for each score."""
         lines = [f'{self.split}, {self.resolution} resolution: {self.pairs} pairs in {self.images} images']
         return lines + [
             f'  {each.name:<5}  A {each.first:6.2f}  B {each.second:6.2f}  {each.verdict()}'
@@ -59,23 +63,25 @@ class Comparison:
         return {**asdict(self), 'differences': differences}
 
 
-def compare_dumps(first: str | Path, second: str | Path, resamples: int = 10000, seed: int = 0) -> list[Comparison]:
-    """Compare two dumps, each split and resolution apart.
+def compare_files(first: str | Path, second: str | Path, resamples: int = 10000, seed: int = 0) -> list[Comparison]:
+    """Compare two files of pairs, each split and resolution apart.
+
+    Images are told apart by their whole path in the first file. Both files may name different folders for them.
 
     Args:
-        first: Dump of model A.
-        second: Dump of model B.
-        resamples: Resamples, and permutations (see `compare`).
-        seed: Equal seeds give equal results.
+        first: File of model A, written by ``tools/test.py --out``.
+        second: File of model B.
+        resamples: Number of resamples, and of permutations (see `compare`).
+        seed: Seed; equal seeds give equal results.
 
     Returns:
         One comparison for each split and resolution, in the order of the first file.
 
     Raises:
-        DataError: If a file is damaged, or the two are not of the same pairs, resolutions and sizes.
+        DataError: If a file is damaged, or the files differ in pairs, ground truths, resolutions or sizes.
         OSError: If a file cannot be read.
     """
-    groups_a, groups_b = _read_dump(Path(first)), _read_dump(Path(second))
+    groups_a, groups_b = _read_pairs(Path(first)), _read_pairs(Path(second))
     if groups_a.keys() != groups_b.keys():
         held = [
             ', '.join(f'{split} at {resolution}' for split, resolution in groups) for groups in (groups_a, groups_b)
@@ -95,8 +101,8 @@ def compare_dumps(first: str | Path, second: str | Path, resamples: int = 10000,
     return comparisons
 
 
-def _read_dump(path: Path) -> dict[tuple[str, str], dict[_Key, dict[str, Any]]]:
-    """(split, resolution) -> pairs by key."""
+def _read_pairs(path: Path) -> dict[tuple[str, str], dict[_Key, dict[str, Any]]]:
+    """Pairs by their key, for each split and resolution."""
     groups: dict[tuple[str, str], dict[_Key, dict[str, Any]]] = {}
     with path.open('rb') as lines:
         for number, line in enumerate(lines, start=1):
@@ -118,7 +124,7 @@ def _read_dump(path: Path) -> dict[tuple[str, str], dict[_Key, dict[str, Any]]]:
             pairs = groups.setdefault((pair['split'], pair['resolution']), {})
             key = (pair['split'], pair['ref_id'], pair['sent_id'])
             if key in pairs:
-                raise DataError(f'{where}: {_name(key)} is there twice; give the dump of one model')
+                raise DataError(f'{where}: {_name(key)} is there twice; give the file of one model')
             pairs[key] = pair
     if not groups:
         raise DataError(f'{path}: holds no pairs; write it with tools/test.py --out')
@@ -128,7 +134,7 @@ def _read_dump(path: Path) -> dict[tuple[str, str], dict[_Key, dict[str, Any]]]:
 def _check_same(
     pairs_a: dict[_Key, dict[str, Any]], pairs_b: dict[_Key, dict[str, Any]], first: str | Path, second: str | Path
 ) -> None:
-    """Raise DataError unless both hold the same pairs with the same truth at the same size."""
+    """Raise DataError unless both hold the same pairs with the same ground truths at the same size."""
     for mine, others, path, other_path in ((pairs_a, pairs_b, first, second), (pairs_b, pairs_a, second, first)):
         lacking = [key for key in mine if key not in others]
         if lacking:
@@ -149,9 +155,9 @@ def _check_same(
 
 
 def _truth(pair: dict[str, Any]) -> tuple[Any, ...]:
-    """What is the same in both dumps if the truth is: its pixels, its image."""
-    return pair['union'] - pair['predicted'] + pair['intersection'], pair['no_target'], pair['image']
+    """Fields that agree if the ground truths do: number of its pixels, file name of the image."""
+    return pair['union'] - pair['predicted'] + pair['intersection'], pair['no_target'], Path(pair['image']).name
 
 
 def _name(key: _Key) -> str:
-    return f'ref {key[1]}, sentence {key[2]} of {key[0]}'
+    return f'ref {key[1]}, sent_id {key[2]} of {key[0]}'

@@ -1,12 +1,10 @@
-"""Scores of referring segmentation."""
+"""Metric of referring segmentation."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from torch import Tensor
 
 from mmmagnet.registry import METRICS
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.io import atomic_write
 
 from .bootstrap import confidence_intervals
 from .breakdown import breakdown
@@ -30,35 +29,39 @@ PROTOCOL = {
 }
 _SCORES = (
     'each (object, expression) pair once, in percent: oIoU = sum I / sum U, mIoU = mean I / U (0 where U = 0), '
-    'P@X = share with I / U >= X; with no-target pairs: gIoU = mean I / U (no target: 1 where the prediction is empty, '
-    'else 0), N-acc and T-acc = share of the pairs without and with target that are told as such by an empty or '
-    'non-empty prediction'
+    'P@X = fraction with I / U >= X; with no-target pairs: gIoU = mean I / U (no target: 1 where the prediction is '
+    'empty, else 0), N-acc = fraction of pairs without target whose prediction is empty, T-acc = fraction of pairs '
+    'with target whose prediction is not'
 )
-# what a pair keeps of its data sample, where it has it
+# fields of a data sample that a pair keeps
 _DESCRIPTION = ('ref_id', 'sent_id', 'split', 'expression', 'family', 'distractors', 'target_score')
 
 
 @METRICS.register_module()
 class ReferringSegMetric(BaseMetric):
-    """oIoU, mIoU and P@X over all (object, expression) pairs (docs/scoring.md), with gIoU, N-acc and T-acc.
+    """oIoU, mIoU and P@X over all (object, expression) pairs, with gIoU, N-acc and T-acc (docs/scoring.md).
 
-    `score_terms` defines them; the last three are there where the set has pairs without target, that is, with a ground
-    truth without pixels before it is resized. Each pair counts once, whatever the sampler pads and however many
-    processes score.
+    `score_terms` defines the scores. The last three exist if the set has pairs without target: pairs whose ground truth
+    has no pixels before it is resized. Each pair counts once, whatever the sampler pads and however many processes
+    score. Images are told apart by their whole path.
 
-    After `evaluate`, `report` holds, for each resolution, ``protocol``, ``size``, ``scores`` and, where asked for,
-    ``intervals`` and ``breakdown``.
+    Example:
+        >>> test_evaluator = dict(type='ReferringSegMetric', resolution=['input', 'original'], out_file='pairs.jsonl')
+
+    Attributes:
+        report: After `evaluate`, for each resolution ``protocol``, ``size``, ``scores`` and, if requested,
+            ``intervals`` and ``breakdown``.
 
     Args:
-        resolution: ``'input'``: at the size of the network's input, the ground truth resized nearest (the protocol of
-            the published numbers); ``'original'``: at the size of the image; or both from one pass, the first one's
-            scores under their plain names, the other's as ``original/oIoU``.
-        bootstrap: Resamples (of images, see `bootstrap`) for a 95 % interval of each score; 0 = none.
-        breakdown: Whether groups of pairs (see `breakdown`) are scored apart, in the report and the log.
-        dump: File to which each pair is written as a line of JSON for each resolution, with its predicted mask as
-            compressed RLE; `compare_dumps` reads it.
-        prefix: Before the names of the scores.
-        collect_device: Taken as from any metric of MMEngine; counts are small and gathered as Python numbers.
+        resolution: ``'input'`` scores at the size of the network's input, with the ground truth resized nearest (the
+            protocol of the published numbers). ``'original'`` scores at the size of the image. A list of both scores
+            both in one pass: the first has plain names, the other names such as ``original/oIoU``.
+        bootstrap: Number of resamples of images for a 95 % interval of each score (see `bootstrap`); 0 for none.
+        breakdown: Whether groups of pairs are scored apart, in the report and the log (see `breakdown`).
+        out_file: JSON lines file for the pairs, one line for each pair and resolution, with the predicted mask as
+            compressed RLE. `compare_files` reads it.
+        prefix: Prefix of the scores' names.
+        collect_device: Device of MMEngine's result collection. It is not used: counts are gathered as Python numbers.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class ReferringSegMetric(BaseMetric):
         resolution: str | Sequence[str] = 'input',
         bootstrap: int = 0,
         breakdown: bool = False,
-        dump: str | None = None,
+        out_file: str | None = None,
         prefix: str | None = 'ref',
         collect_device: str = 'cpu',
     ) -> None:
@@ -76,18 +79,18 @@ class ReferringSegMetric(BaseMetric):
             raise ValueError(f"resolution={resolution!r}: expected 'input', 'original', or both in a list")
         self.bootstrap = bootstrap
         self.breakdown = breakdown
-        self.dump = dump
+        self.out_file = out_file
         self.report: dict[str, dict[str, Any]] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch.
 
         Args:
-            data_batch: Not read.
-            data_samples: What `ReferringSegmentor.predict` returns, as dicts.
+            data_batch: Batch; it is not read.
+            data_samples: Results of `ReferringSegmentor.predict`, as dicts.
 
         Raises:
-            DataError: If a ground truth has not the scored resolution.
+            DataError: If a ground truth does not have the scored resolution, or logits are missing.
         """
         counts, masks = [], []
         for sample, resolution in itertools.product(data_samples, self.resolutions):
@@ -109,10 +112,10 @@ class ReferringSegMetric(BaseMetric):
                 'predicted': pixels,
                 'no_target': not target,
                 'size': tuple(mask.shape),
-                'image': Path(sample['img_path']).name,
+                'image': str(sample['img_path']),
                 **{key: sample[key] for key in _DESCRIPTION if key in sample},
             }
-            if self.dump is not None:
+            if self.out_file is not None:
                 pair['mask'] = _encode(mask)
             self.results.append(pair)
 
@@ -123,10 +126,10 @@ class ReferringSegMetric(BaseMetric):
             size: Number of items of the dataset.
 
         Returns:
-            ``ref/oIoU`` and so on, on every process.
+            Scores in percent by name, such as ``ref/oIoU``, the same on every process.
 
         Raises:
-            RuntimeError: If not every item was scored.
+            RuntimeError: If an item was not scored.
         """
         gathered = {
             (pair['sample_idx'], self.resolutions.index(pair['resolution'])): pair
@@ -145,12 +148,12 @@ class ReferringSegMetric(BaseMetric):
         if is_main_process():
             for resolution in self.resolutions:
                 self._log(resolution)
-            if self.dump is not None:
-                _write_lines(Path(self.dump), pairs)
+            if self.out_file is not None:
+                _write_lines(self.out_file, pairs)
         return {f'{self.prefix}/{name}' if self.prefix else name: score for name, score in scores.items()}
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Scores of some pairs, by name; the full account of them goes to `report`."""
+        """Scores of some pairs by name; their full account becomes `report`."""
         scores: dict[str, float] = {}
         self.report = {}
         for resolution in self.resolutions:
@@ -161,7 +164,7 @@ class ReferringSegMetric(BaseMetric):
         return scores
 
     def _account(self, pairs: list[dict], resolution: str) -> dict[str, Any]:
-        """What the report says of a resolution."""
+        """Account of one resolution in the report."""
         terms = score_terms(pairs)
         sizes = {pair['size'] for pair in pairs}
         account: dict[str, Any] = {
@@ -189,7 +192,7 @@ class ReferringSegMetric(BaseMetric):
 
 
 def _listed(scores: dict[str, float], intervals: dict[str, tuple[float, float]]) -> str:
-    """``oIoU 71.20 [69.81, 72.66], ..., 8 pairs``."""
+    """Scores as text, such as ``oIoU 71.20 [69.81, 72.66], ..., 8 pairs``."""
     parts = []
     for name, score in scores.items():
         if name != 'pairs':
@@ -199,13 +202,13 @@ def _listed(scores: dict[str, float], intervals: dict[str, tuple[float, float]])
 
 
 def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
-    """Predicted and true mask of a sample, (H, W) bool at a resolution."""
+    """Predicted mask and ground truth of a sample at a resolution, each (H, W) bool."""
     truth = sample['gt_sem_seg']['data'][0] == 1
     if resolution == 'original':
         predicted = sample['pred_sem_seg']['data'][0].bool()
         if truth.shape != predicted.shape:
             raise DataError(
-                f'{sample.get("img_path")}: ground truth {tuple(truth.shape)} has not the original size '
+                f'{sample.get("img_path")}: ground truth {tuple(truth.shape)} does not have the original size '
                 f'{tuple(predicted.shape)}; put LoadReferringMask after Resize in the test pipeline'
             )
         return predicted, truth.to(predicted.device)
@@ -219,17 +222,17 @@ def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
 
 
 def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize a mask as Pillow's nearest does, to the pixel, on any device.
+    """Mask resized exactly as by Pillow's nearest, on any device.
 
-    Pillow adds the step up from pixel to pixel, in double precision. Where a centre falls exactly between two pixels
-    (every third one from 640 to 480) the sum's rounding decides, and ``F.interpolate(mode='nearest-exact')`` differs.
+    Pillow sums the step from pixel to pixel in double precision. Where a centre falls between two pixels (every third
+    one from 640 to 480) the rounding of the sum decides, and ``F.interpolate(mode='nearest-exact')`` differs.
 
     Args:
-        mask: (h, w).
-        size: H and W.
+        mask: Mask (h, w).
+        size: H and W in pixels.
 
     Returns:
-        (H, W).
+        Mask (H, W).
     """
     for axis, (old, new) in enumerate(zip(mask.shape, size, strict=True)):
         if old != new:
@@ -245,16 +248,10 @@ def _encode(mask: Tensor) -> dict[str, Any]:
     return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
-def _write_lines(path: Path, pairs: list[dict]) -> None:
-    """Write the pairs as lines of JSON, each with its IoU, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('w', encoding='utf-8') as file:
-            for pair in pairs:
-                line = {name: value for name, value in pair.items() if name != 'size'}
-                line['iou'] = pair['intersection'] / pair['union'] if pair['union'] else 0.0
-                file.write(json.dumps(line, ensure_ascii=False) + '\n')
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write_lines(path: str, pairs: list[dict]) -> None:
+    """Write the pairs as JSON lines, each with its IoU."""
+    with atomic_write(path) as file:
+        for pair in pairs:
+            line = {name: value for name, value in pair.items() if name != 'size'}
+            line['iou'] = pair['intersection'] / pair['union'] if pair['union'] else 0.0
+            file.write(json.dumps(line, ensure_ascii=False) + '\n')

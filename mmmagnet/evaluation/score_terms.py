@@ -1,4 +1,4 @@
-"""Every score as a ratio of two sums over pairs: what metric, confidence interval and comparison share."""
+"""Every score as a ratio of two sums over pairs: the base of the metric, its intervals and comparisons."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
-THRESHOLDS = (5, 6, 7, 8, 9)  # tenths, so that IoU >= X is decided in whole numbers
+THRESHOLDS = (5, 6, 7, 8, 9)  # tenths, so that IoU >= X is decided by whole numbers
 
 
 @dataclass(frozen=True)
 class ScoreTerms:
-    """K scores of n pairs, each ``100 * sum(numerator) / sum(denominator)`` over any choice of the pairs.
+    """K scores of n pairs, each ``100 * sum(numerator) / sum(denominator)`` over any selection of the pairs.
+
+    Example:
+        >>> pair = dict(intersection=30, union=60, predicted=50, no_target=False)
+        >>> score_terms([pair]).scores()['oIoU']
+        50.0
 
     Attributes:
         names: K names.
-        numerators: (K, n) float64; sums of pixels stay exact, below 2^53.
+        numerators: (K, n) float64. Sums of pixels are exact below 2^53.
         denominators: (K, n) float64.
     """
 
@@ -26,31 +31,31 @@ class ScoreTerms:
     denominators: np.ndarray
 
     def scores(self) -> dict[str, float]:
-        """Name -> score of all pairs, in percent; 0 where there is nothing to score."""
+        """Scores of all pairs by name, in percent; 0 where there is nothing to score."""
         values = np.nan_to_num(ratio(self.numerators.sum(1), self.denominators.sum(1)))
         return dict(zip(self.names, values.tolist(), strict=True))
 
 
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """``100 * numerators / denominators``, NaN where a denominator is 0."""
+    """Percentages ``100 * numerators / denominators``, NaN where a denominator is 0."""
     empty = denominators == 0
     return np.where(empty, np.nan, 100 * numerators / np.where(empty, 1, denominators))
 
 
 def score_terms(pairs: Sequence[Mapping[str, Any]]) -> ScoreTerms:
-    """Split the scores of some pairs into their terms.
+    """Terms of all scores of some pairs.
 
     With I, U and P the pixels of intersection, union and prediction of a pair::
 
         oIoU   sum(I) / sum(U)
         mIoU   mean of I / U, 0 where U = 0
-        P@X    share of pairs with U > 0 and I / U >= X
+        P@X    fraction of pairs with U > 0 and I / U >= X
 
-    and where a pair without target is among them (gRefCOCO's definitions)::
+    and if a pair without target is among them (gRefCOCO's definitions)::
 
         gIoU   mean of I / U; a pair without target counts 1 where P = 0, else 0
-        N-acc  share of the pairs without target that have P = 0
-        T-acc  share of the pairs with target that have P > 0, where there are any
+        N-acc  fraction of the pairs without target that have P = 0
+        T-acc  fraction of the pairs with target that have P > 0, if there are any
 
     Args:
         pairs: n mappings with ``intersection``, ``union``, ``predicted`` (pixels) and ``no_target`` (bool).

@@ -66,7 +66,7 @@ def test_interval_has_the_width_of_theory():
     assert (low, high) == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=0.1 * half)
 
 
-def test_pairs_of_a_image_are_not_independent():
+def test_pairs_of_an_image_are_not_independent():
     pairs = random_pairs(2000, spread=0.05, cluster_spread=0.15, pairs_per_image=10)
     terms = score_terms(pairs)
     width = {}
@@ -81,7 +81,7 @@ def test_pairs_of_a_image_are_not_independent():
     [
         (random_pairs(1), None),
         ([{'intersection': 0, 'union': 0, 'predicted': 0, 'no_target': True}] * 3, (0, 0)),
-        # one in three resamples holds none of the one pair without target, and have no N-acc
+        # one in three resamples lacks the only pair without target, and has no N-acc
         ([*random_pairs(4), {'intersection': 0, 'union': 0, 'predicted': 0, 'no_target': True}], None),
     ],
     ids=['one pair', 'nothing but empty', 'resamples without no-target'],

@@ -224,7 +224,9 @@ def test_missing_pairs():
 def test_resolution_mismatch():
     sample = random_samples(1)[0]
     sample['gt_sem_seg']['data'] = torch.zeros(1, SIZE, SIZE, dtype=torch.uint8)
-    with pytest.raises(DataError, match=r'0\.jpg: ground truth \(12, 12\) has not the original size .*after Resize'):
+    with pytest.raises(
+        DataError, match=r'0\.jpg: ground truth \(12, 12\) does not have the original size .*after Resize'
+    ):
         score([sample], resolution='original')
 
 
@@ -236,12 +238,12 @@ def test_unknown_resolution(resolution):
 
 @pytest.mark.parametrize('resolution', ['input', 'original'])
 @pytest.mark.parametrize('both', [False, True])
-def test_dump(resolution, both, tmp_path):
+def test_out_file(resolution, both, tmp_path):
     samples = random_samples(6)
     samples[2].update(distractors=3, target_score=0.25)
     path = tmp_path / 'scores' / 'val.jsonl'
     given = ['original', 'input'] if both else resolution
-    scores = score(samples[::-1], resolution=given, dump=str(path))
+    scores = score(samples[::-1], resolution=given, out_file=str(path))
     lines = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     assert [line['resolution'] for line in lines] == (given * 6 if both else [resolution] * 6)
     lines = [line for line in lines if line['resolution'] == resolution]
@@ -261,7 +263,7 @@ def test_dump(resolution, both, tmp_path):
             'sent_id': 100 + index,
             'split': 'val',
             'expression': f'größter {index}',
-            'image': f'{index // 3}.jpg',
+            'image': f'images/{index // 3}.jpg',
             **({'family': 'size'} if index % 3 == 0 else {}),
             **({'distractors': 3, 'target_score': 0.25} if index == 2 else {}),
         }
@@ -304,6 +306,19 @@ def test_log_of_both_with_intervals_and_breakdown(caplog):
         assert mine[-1].endswith(', 4 pairs')
 
 
+def test_images_of_one_name_in_several_folders():
+    """Frames of videos have the same names, and are different images."""
+    samples = random_samples(40)
+    intervals = []
+    for path in ('images/video{}/000.jpg', 'images/{}.jpg', 'images/000.jpg'):
+        given = [{**sample, 'img_path': path.format(index)} for index, sample in enumerate(samples)]
+        intervals.append(evaluated(given, bootstrap=100)[0].report['input']['intervals']['oIoU'])
+    assert intervals[0] == intervals[1]
+    low, high = intervals[0]
+    assert low < high
+    assert intervals[2][0] == intervals[2][1]  # one image: every resample is the set itself
+
+
 def test_prefix():
     assert 'oIoU' in score(random_samples(2), prefix=None)
     assert 'val/oIoU' in score(random_samples(2), prefix='val')
@@ -314,7 +329,7 @@ def work(rank, world, folder):
     torch.set_num_threads(1)
     dist.init_process_group('gloo', init_method=f'file://{folder}/rendezvous', rank=rank, world_size=world)
     samples = random_samples(101)
-    metric = ReferringSegMetric(resolution=['input', 'original'], bootstrap=20, dump=f'{folder}/dump.jsonl')
+    metric = ReferringSegMetric(resolution=['input', 'original'], bootstrap=20, out_file=f'{folder}/pairs.jsonl')
     given = list(DefaultSampler(range(101), shuffle=False))
     assert len(given) == 51  # 101 over 2: padded by one
     for index in given:
@@ -342,4 +357,4 @@ def test_two_processes(tmp_path):
     assert first.pop('report') == json.loads(json.dumps(metric.report))
     assert first == scores
     assert first == pytest.approx(reference_of_both(samples), rel=1e-12)
-    assert len((tmp_path / 'dump.jsonl').read_text().splitlines()) == 202
+    assert len((tmp_path / 'pairs.jsonl').read_text().splitlines()) == 202

@@ -13,8 +13,8 @@ import torch
 from mmengine.hooks import Hook
 from PIL import Image
 
-from mmmagnet.evaluation.record import file_sha256
 from mmmagnet.utils.checkpoint import load_file
+from mmmagnet.utils.io import file_sha256
 
 ROOT = Path(__file__).parents[2]
 CONFIG = str(ROOT / 'configs' / 'magnet_tiny_synthetic.py')

@@ -1,4 +1,4 @@
-"""Say which differences between two models are significant, from what tools/test.py --out wrote of each.
+"""Show which differences between two models are significant, from the files that tools/test.py --out writes.
 
 Example:
     python tools/analysis_tools/compare_scores.py lavt.jsonl magnet.jsonl --json difference.json
@@ -13,14 +13,14 @@ from pathlib import Path
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Compare two models on the same pairs, from their dumps.')
-    parser.add_argument('first', type=Path, metavar='A.jsonl', help='dump of model A (tools/test.py --out)')
-    parser.add_argument('second', type=Path, metavar='B.jsonl', help='dump of model B, of the same pairs')
+    parser = argparse.ArgumentParser(description='Compare two models on the same pairs.')
+    parser.add_argument('first', type=Path, metavar='A.jsonl', help='pairs of model A (tools/test.py --out)')
+    parser.add_argument('second', type=Path, metavar='B.jsonl', help='the same pairs of model B')
     parser.add_argument(
         '--resamples', type=int, default=10000, metavar='N', help='resamples and permutations (default: 10000)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of both (default: 0)')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the comparison as JSON, too')
+    parser.add_argument('--seed', type=int, default=0, help='seed of both (default: 0)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write the comparison as JSON')
     args = parser.parse_args(argv)
     if args.resamples < 1 or args.seed < 0:
         parser.error('--resamples is a number from 1, --seed from 0')
@@ -29,10 +29,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def compare(args: argparse.Namespace) -> int:
     """Print the comparison; returns the exit status."""
-    from mmmagnet.evaluation import compare_dumps
-    from mmmagnet.evaluation.record import write_json
+    from mmmagnet.evaluation import compare_files
+    from mmmagnet.utils.io import write_json
 
-    comparisons = compare_dumps(args.first, args.second, args.resamples, args.seed)
+    comparisons = compare_files(args.first, args.second, args.resamples, args.seed)
     print(f'A = {args.first}, B = {args.second}; differences are B - A, intervals 95 %')
     for comparison in comparisons:
         print('\n'.join(comparison.lines()))

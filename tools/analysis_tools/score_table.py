@@ -1,4 +1,4 @@
-"""Print scores that tools/test.py wrote as one table.
+"""Print the scores that tools/test.py --metrics-out writes as one table.
 
 Example:
     python tools/analysis_tools/score_table.py scores.json scores_swapped.json
@@ -13,23 +13,25 @@ from pathlib import Path
 from typing import Any
 
 COLUMNS = ('oIoU', 'mIoU', 'P@0.5', 'P@0.7', 'P@0.9', 'gIoU', 'N-acc', 'T-acc', 'pairs')
-OF_SOME_SETS = {'gIoU', 'N-acc', 'T-acc'}  # where there are expressions without a target
+OF_SOME_SETS = {'gIoU', 'N-acc', 'T-acc'}  # sets that have expressions without a target
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Print scores that tools/test.py wrote (--metrics-out) as one table.')
+    parser = argparse.ArgumentParser(
+        description='Print the scores that tools/test.py --metrics-out writes as one table.'
+    )
     parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='JSON files')
     return parser.parse_args(argv)
 
 
 def rows_of(entry: dict[str, Any]) -> list[dict[str, str]]:
-    """The cells of one split's scores by their column, a row for each resolution.
+    """Cells of one split's scores by column, a row for each resolution.
 
     Raises:
         KeyError: If the entry lacks a field that tools/test.py writes.
     """
-    split = entry['split'] + (', expressions exchanged' if entry['swap_expressions'] else '')
+    split = entry['split'] + (', swapped expressions' if entry['swap_expressions'] else '')
     rows = []
     for resolution, account in entry['resolutions'].items():
         scores = account['scores']
@@ -39,7 +41,7 @@ def rows_of(entry: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def table(rows: list[dict[str, str]]) -> str:
-    """Rows under their headings as a Markdown table: names to the left, numbers to the right, dashes for none."""
+    """Markdown table of the rows: names to the left, numbers to the right, dashes where there is none."""
     shown = [name for name in COLUMNS if name not in OF_SOME_SETS or any(name in row for row in rows)]
     head = ['split', 'resolution', *shown]
     cells = [head, *([row.get(name, '-') for name in head] for row in rows)]

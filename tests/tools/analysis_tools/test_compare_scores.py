@@ -19,7 +19,7 @@ def main():
     return module.main
 
 
-def dump(path, intersection, pairs=40):
+def write_pairs(path, intersection, pairs=40):
     """Every pair alike: 50 true pixels, 50 predicted."""
     with path.open('w') as file:
         for index in range(pairs):
@@ -30,7 +30,7 @@ def dump(path, intersection, pairs=40):
 
 
 def test_compare(main, tmp_path, capsys):
-    first, second = dump(tmp_path / 'a.jsonl', 25), dump(tmp_path / 'b.jsonl', 30)
+    first, second = write_pairs(tmp_path / 'a.jsonl', 25), write_pairs(tmp_path / 'b.jsonl', 30)
     output = tmp_path / 'out' / 'difference.json'
     assert main([first, second, '--resamples', '100', '--json', str(output)]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -49,10 +49,10 @@ def test_compare(main, tmp_path, capsys):
 
 
 def test_errors_are_one_line(main, tmp_path, capsys):
-    first = dump(tmp_path / 'a.jsonl', 25)
+    first = write_pairs(tmp_path / 'a.jsonl', 25)
     for second, message in (
         (str(tmp_path / 'none.jsonl'), f'error: {tmp_path / "none.jsonl"}: No such file'),
-        (dump(tmp_path / 'b.jsonl', 25, pairs=39), f'error: {tmp_path / "b.jsonl"}: lacks 1 of the 40 pairs'),
+        (write_pairs(tmp_path / 'b.jsonl', 25, pairs=39), f'error: {tmp_path / "b.jsonl"}: lacks 1 of the 40 pairs'),
     ):
         assert main([first, second, '--json', str(tmp_path / 'no.json')]) == 2
         error = capsys.readouterr().err

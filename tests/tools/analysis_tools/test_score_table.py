@@ -19,9 +19,9 @@ def main():
     return module.main
 
 
-def entry(split, exchanged=False, **resolutions):
+def entry(split, swapped=False, **resolutions):
     scored = {resolution: {'scores': scores} for resolution, scores in resolutions.items()}
-    return {'split': split, 'swap_expressions': exchanged, 'resolutions': scored}
+    return {'split': split, 'swap_expressions': swapped, 'resolutions': scored}
 
 
 def test_table(main, tmp_path, capsys):
@@ -30,11 +30,11 @@ def test_table(main, tmp_path, capsys):
     (tmp_path / 'b.json').write_text(json.dumps({'val': entry('val', True, input={'oIoU': 9.0})}))
     assert main([str(tmp_path / 'a.json'), str(tmp_path / 'b.json')]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        '| split                      | resolution |  oIoU | mIoU | P@0.5 | P@0.7 | P@0.9 | pairs |',
-        '|----------------------------|------------|------:|-----:|------:|------:|------:|------:|',
-        '| val                        | input      | 71.25 |    - | 80.00 |     - |     - |  1200 |',
-        '| val                        | original   | 70.00 |    - |     - |     - |     - |     - |',
-        '| val, expressions exchanged | input      |  9.00 |    - |     - |     - |     - |     - |',
+        '| split                    | resolution |  oIoU | mIoU | P@0.5 | P@0.7 | P@0.9 | pairs |',
+        '|--------------------------|------------|------:|-----:|------:|------:|------:|------:|',
+        '| val                      | input      | 71.25 |    - | 80.00 |     - |     - |  1200 |',
+        '| val                      | original   | 70.00 |    - |     - |     - |     - |     - |',
+        '| val, swapped expressions | input      |  9.00 |    - |     - |     - |     - |     - |',
     ]
 
 

@@ -3,172 +3,96 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grid import Grid, scores_of
 
 from mmmagnet.evaluation.bootstrap import Difference, compare
 from mmmagnet.evaluation.score_terms import ScoreTerms
+from mmmagnet.utils.errors import ConfigError
+from mmmagnet.utils.io import write_json
+
+HEAD = '| {} | seeds | oIoU | spread | against | difference | 95 % interval | p | higher in |'
+AGAINST = '| {reference} | {difference:+.2f} | {low:+.2f} to {high:+.2f} | {p:.4f} | {higher} of {common} |'
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
+def report(grid: Grid, out: Path) -> str:
+    """Compare the finished runs, write ``table.md``, ``table.json``, ``table.png``, and return the Markdown table.
 
-    Attributes:
-        name: As the table calls it.
-        seed: Its seed.
-        seconds: Wall time of training and scoring.
-        scores: Split -> oIoU in percent.
-        dumps: Split -> file with a line of JSON for each pair.
+    Raises:
+        ConfigError: If no run is finished.
     """
-
-    name: str
-    seed: int
-    seconds: float
-    scores: dict[str, float]
-    dumps: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A name of the grid on a split.
-
-    Attributes:
-        name: As the table calls it.
-        split: What is scored.
-        scores: oIoU of each seed, percent.
-        minutes: Mean wall time of a run.
-        reference: The name that it is compared with; None where there is none.
-        higher: Seeds in which it is above the reference, of those both have.
-        common: Number of seeds both have.
-        difference: To the reference, all common seeds pooled; images are resampled.
-    """
-
-    name: str
-    split: str
-    scores: list[float]
-    minutes: float
-    reference: str | None = None
-    higher: int = 0
-    common: int = 0
-    difference: Difference | None = None
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over seeds (of a sample), 0 for one seed."""
-        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
-
-
-def rows(
-    results: Sequence[Result], names: Sequence[str], references: Mapping[str, str], splits: Sequence[str]
-) -> list[Row]:
-    """Summarise results, split by split.
-
-    Args:
-        results: Finished runs.
-        names: Order of the rows; a name without results has none.
-        references: Name -> the name that it is compared with; its own for none.
-        splits: What to show.
-    """
-    made = []
-    for split in splits:
-        for name in names:
-            reference = references[name]
-            base = {result.seed: result for result in results if result.name == reference}
-            own = sorted((result for result in results if result.name == name), key=lambda result: result.seed)
-            if not own:
-                continue
-            scores = [result.scores[split] for result in own]
-            minutes = float(np.mean([result.seconds for result in own])) / 60
-            common = [result for result in own if result.seed in base]
-            if name == reference or not common:
-                made.append(Row(name, split, scores, minutes))
-                continue
-            higher = sum(result.scores[split] > base[result.seed].scores[split] for result in common)
-            difference = _pooled(
-                [base[result.seed].dumps[split] for result in common], [r.dumps[split] for r in common]
-            )
-            made.append(Row(name, split, scores, minutes, reference, higher, len(common), difference))
-    return made
-
-
-def table(summary: Sequence[Row]) -> str:
-    """A Markdown table for each split."""
-    lines = []
-    for split in dict.fromkeys(row.split for row in summary):
-        lines += [
-            f'| {split} | seeds | oIoU | spread | against | difference | 95 % interval | p | higher in | minutes |',
-            '|---|---:|---:|---:|---|---:|---|---:|---|---:|',
-        ]
-        for row in (row for row in summary if row.split == split):
-            found = row.difference
-            compared = 5 * ['']
-            if found is not None:
-                interval = f'{found.low:+.2f} to {found.high:+.2f}'
-                higher = f'{row.higher} of {row.common}'
-                compared = [row.reference or '', f'{found.difference:+.2f}', interval, f'{found.p_value:.4f}', higher]
-            cells = [
-                row.name,
-                len(row.scores),
-                f'{np.mean(row.scores):.2f}',
-                f'{row.spread:.2f}' if len(row.scores) > 1 else '',
-                *compared,
-            ]
-            lines.append(f'| {" | ".join(map(str, [*cells, f"{row.minutes:.1f}"]))} |')
+    if not (rows := compare_runs(grid, out)):
+        raise ConfigError(f'{out}: no run is finished there')
+    lines: list[str] = []
+    for split in grid.splits:
+        lines += [HEAD.format(split), '|---|---:|---:|---:|---|---:|---|---:|---|']
+        for row in (row for row in rows if row['split'] == split):
+            spread = '' if row['spread'] is None else f'{row["spread"]:.2f}'
+            against = AGAINST.format(**row) if 'reference' in row else '|  |  |  |  |  |'
+            lines.append(f'| {row["name"]} | {len(row["scores"])} | {row["mean"]:.2f} | {spread} {against}')
         lines.append('')
+    (out / 'table.md').write_text('\n'.join(lines), encoding='utf-8')
+    write_json(out / 'table.json', rows)
+    plot(rows, out / 'table.png')
     return '\n'.join(lines)
 
 
-def plot(summary: Sequence[Row], path: Path) -> None:
-    """Draw every seed as a point and every mean as a bar, one panel a split."""
-    import matplotlib as mpl
+def compare_runs(grid: Grid, out: Path) -> list[dict[str, Any]]:
+    """Rows of the table, plain values: for each split and name what its finished runs score (oIoU in percent).
 
-    mpl.use('Agg')
-    import matplotlib.pyplot as plt
-
-    splits = list(dict.fromkeys(row.split for row in summary))
-    names = list(dict.fromkeys(row.name for row in summary))
-    figure, panels = plt.subplots(
-        1, len(splits), figsize=(3 + 3.5 * len(splits), 1 + 0.35 * len(names)), sharey=True, squeeze=False
-    )
-    for panel, split in zip(panels[0], splits, strict=True):
-        shown = [row for row in summary if row.split == split]
-        places = [len(names) - 1 - names.index(row.name) for row in shown]
-        panel.barh(places, [np.mean(row.scores) for row in shown], color='#9ecae1')
-        for place, row in zip(places, shown, strict=True):
-            panel.plot(row.scores, [place] * len(row.scores), 'o', color='#08519c', markersize=4)
-        every = [score for row in shown for score in row.scores]
-        panel.set_xlim(max(0, min(every) - 5), min(100, max(every) + 3))
-        panel.set_title(f'{split}: oIoU, a point a seed')
-        panel.set_yticks(range(len(names)), names[::-1])
-        panel.grid(axis='x', alpha=0.4)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    The ``spread`` is the standard deviation over seeds, of a sample. The ``difference`` to the reference pools the
+    seeds that both have. Its interval and p-value come from resampling images.
+    """
+    finished = {(run.name, run.seed): (run, scores) for run in grid.runs if (scores := scores_of(run, grid, out))}
+    bases, rows = {run.name: run.reference for run, _ in finished.values()}, []
+    for split in grid.splits:
+        oiou = {key: scores[split]['metrics']['ref/oIoU'] for key, (_, scores) in finished.items()}
+        name_of_pairs = 'pairs.jsonl' if len(grid.splits) == 1 else f'pairs_{split}.jsonl'
+        pairs = {key: run.folder(out) / name_of_pairs for key, (run, _) in finished.items()}
+        for name, base in bases.items():
+            own = [oiou[key] for key in sorted(finished) if key[0] == name]
+            row = {'name': name, 'split': split, 'scores': own, 'mean': float(np.mean(own))}
+            row['spread'] = float(np.std(own, ddof=1)) if len(own) > 1 else None
+            seeds = [seed for other, seed in sorted(finished) if other == name and (base, seed) in finished]
+            if base != name and seeds:
+                found = pooled_difference([[pairs[each, seed] for seed in seeds] for each in (base, name)])
+                row.update(reference=base, difference=found.difference, low=found.low, high=found.high, p=found.p_value)
+                row.update(common=len(seeds), higher=sum(oiou[name, seed] > oiou[base, seed] for seed in seeds))
+            rows.append(row)
+    return rows
 
 
-def as_json(summary: Sequence[Row]) -> list[dict[str, Any]]:
-    """Plain values."""
-    return [{**asdict(row), 'mean': float(np.mean(row.scores)), 'spread': row.spread} for row in summary]
-
-
-def _pooled(first: Sequence[Path], second: Sequence[Path]) -> Difference:
-    """oIoU of two names over their common seeds; an image is drawn with the pairs of all its seeds."""
-    terms, images = [], []
-    for paths in (first, second):
-        pairs = [pair for path in paths for pair in _pairs(path)]
+def pooled_difference(files: Sequence[Sequence[Path]]) -> Difference:
+    """oIoU of two names, each with a file of pairs for each seed. An image is drawn with the pairs of all its seeds."""
+    terms, keys = [], []
+    for paths in files:
+        pairs = [json.loads(line) for path in paths for line in path.read_text(encoding='utf-8').splitlines()]
         counts = np.array([[pair['intersection'], pair['union']] for pair in pairs], np.float64).T
         terms.append(ScoreTerms(('oIoU',), counts[:1], counts[1:]))
-        images.append([(pair['image'], pair['ref_id'], pair['sent_id']) for pair in pairs])
-    if images[0] != images[1]:
-        raise ValueError(f'{first[0]} and {second[0]} are not of the same pairs')
-    return compare(terms[0], terms[1], [image for image, _, _ in images[0]])[0]
+        keys.append([(pair['ref_id'], pair['sent_id']) for pair in pairs])
+    if keys[0] != keys[1]:
+        raise ConfigError(f'{files[0][0]} and {files[1][0]}: are not of the same pairs; give another --out')
+    return compare(terms[0], terms[1], [pair['image'] for pair in pairs])[0]
 
 
-def _pairs(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding='utf-8') as lines:
-        return [json.loads(line) for line in lines]
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw every mean as a bar and every seed as a point, a panel for each split."""
+    from matplotlib.figure import Figure
+
+    splits, names = (list(dict.fromkeys(row[field] for row in rows)) for field in ('split', 'name'))
+    figure = Figure(figsize=(3 + 3.5 * len(splits), 1 + 0.35 * len(names)), layout='tight')
+    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, splits, strict=True):
+        shown = [row for row in rows if row['split'] == split]
+        panel.barh([row['name'] for row in shown], [row['mean'] for row in shown], color='#9ecae1')
+        for row in shown:
+            panel.plot(row['scores'], [row['name']] * len(row['scores']), 'o', color='#08519c', markersize=4)
+        every = [score for row in shown for score in row['scores']]
+        panel.set(title=f'{split}: oIoU, a point a seed', xlim=(max(0, min(every) - 5), min(100, max(every) + 3)))
+        panel.grid(axis='x', alpha=0.4)
+    panels[0].invert_yaxis()
+    figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""How much memory the activations of a training step take."""
+"""Memory of the activations of a training step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from torch.utils._pytree import tree_leaves
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the memory of tensors that operations return while it is active, until they are freed.
+    """Mode that counts the memory of tensors which operations return, until they are freed.
 
-    What a kernel allocates and frees inside of itself is not seen.
+    Memory that a kernel allocates and frees inside itself is not seen.
+
+    Example:
+        >>> with LiveBytes() as counter:
+        ...     kept = torch.ones(256)
+        >>> counter.peak
+        1024
 
     Attributes:
-        peak: The most bytes that lived at a time.
+        peak: Largest number of bytes at a time.
     """
 
     def __init__(self) -> None:
@@ -28,26 +34,26 @@ class LiveBytes(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation and look at its results."""
+        """Run an operation and count its results."""
         for given in tree_leaves((args, kwargs)):
-            if isinstance(given, Tensor):  # a weight, or a gradient: it was there before, results may be views of it
-                self._meet(given.untyped_storage(), 0)
+            if isinstance(given, Tensor):  # results may be views of it
+                self._add(given.untyped_storage(), 0)
         result = func(*args, **(kwargs or {}))
         for made in tree_leaves(result):
             if isinstance(made, Tensor):
                 storage = made.untyped_storage()
-                self._meet(storage, storage.nbytes())
+                self._add(storage, storage.nbytes())
         self.peak = max(self.peak, self._live)
         return result
 
-    def _meet(self, storage: torch.UntypedStorage, size: int) -> None:
+    def _add(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata
         if key not in self._known:
             self._known.add(key)
             self._live += size
-            weakref.finalize(storage, self._part, key, size).atexit = False
+            weakref.finalize(storage, self._remove, key, size).atexit = False
 
-    def _part(self, key: int, size: int) -> None:
+    def _remove(self, key: int, size: int) -> None:
         self._known.discard(key)
         self._live -= size
 
@@ -56,9 +62,12 @@ def activation_bytes(model: nn.Module, forward_backward: Callable[[], None], dev
     """Peak memory of a forward and a backward pass on top of weights, gradients and the optimizer's state.
 
     Args:
-        model: Its gradients are allocated before anything is counted, and stay.
-        forward_backward: The two passes; they add to the gradients.
-        device: ``cpu``: counted tensor by tensor; ``cuda``: as the allocator tells.
+        model: Network. Its gradients are allocated before anything is counted, and stay.
+        forward_backward: Function of the two passes, which add to the gradients.
+        device: ``cpu`` counts tensor by tensor; ``cuda`` asks the allocator.
+
+    Returns:
+        Number of bytes.
     """
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.grad is None:

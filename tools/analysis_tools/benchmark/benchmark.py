@@ -1,8 +1,8 @@
-"""Measure prediction or a training step of any config: time against the machine's own matrix products, memory, parts.
+"""Measure prediction or a training step of a config: time relative to matrix products, memory, parts.
 
 Example:
     python tools/analysis_tools/benchmark/benchmark.py configs/magnet_swin_b.py --mode predict --json predict.json
-    python tools/analysis_tools/benchmark/benchmark.py configs/magnet_swin_b.py --mode memory --batch 32  # computed, not run
+    python tools/analysis_tools/benchmark/benchmark.py configs/magnet_swin_b.py --mode memory --batch 32
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 
@@ -28,8 +27,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--repeat', type=int, default=10, metavar='N', help='repetitions (default: 10)')
     parser.add_argument('--threads', type=int, metavar='N', help="CPU threads (default: PyTorch's)")
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
-    parser.add_argument('--data-root', help="folder that `data` is measured on (default: the config's)")
-    parser.add_argument('--json', metavar='FILE', help='write what was measured')
+    parser.add_argument('--data-root', help="prepared dataset folder to measure `data` on (default: the config's)")
+    parser.add_argument('--json', metavar='FILE', help='write the measurements')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
     args = parser.parse_args(argv)
     for name in ('batch', 'tokens', 'repeat', 'threads', 'size'):
@@ -49,12 +48,12 @@ def measure(args: argparse.Namespace) -> int:
     from mmengine.registry import init_default_scope
     from training_memory import training_memory
 
-    from mmmagnet.evaluation.record import write_json
     from mmmagnet.registry import MODELS
     from mmmagnet.utils.checkpoint import inference_model
     from mmmagnet.utils.cli import select_device
     from mmmagnet.utils.config import load_config, parse_options
     from mmmagnet.utils.errors import ConfigError, DataError
+    from mmmagnet.utils.io import write_json
 
     select_device(args.device)
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
@@ -74,10 +73,10 @@ def measure(args: argparse.Namespace) -> int:
         compiled = {'compile': network['compile']} if 'compile' in network else {}
         network = {**inference_model(network), **compiled}
     model = MODELS.build(ConfigDict(network)).to(device)
-    MMLogger.get_instance('benchmark', log_level='WARNING')  # the settings of each of hundreds of weights are logged
+    MMLogger.get_instance('benchmark', log_level='WARNING')  # no line for each weight
     room = getattr(getattr(model, 'text_encoder', None), 'max_tokens', None)
     if room is not None and args.tokens > room:
-        raise ConfigError(f'--tokens {args.tokens}: the text encoder has places for {room}')
+        raise ConfigError(f'--tokens {args.tokens}: the text encoder has room for {room}')
 
     def make_optimizer(model: Any) -> Any:  # --precision decides on autocast
         wrapper = {name: config.optim_wrapper.get(name) for name in ('optimizer', 'paramwise_cfg', 'constructor')}
@@ -92,7 +91,7 @@ def measure(args: argparse.Namespace) -> int:
         print(f'  weights, gradients, optimizer  {memory.state_mb:.0f} MB')
         print(f'  activations          {memory.activation_mb:.0f} MB')
         if args.json:
-            write_json(Path(args.json), {'config': args.config, **memory.as_dict()})
+            write_json(args.json, {'config': args.config, **memory.as_dict()})
         return 0
     optimizer = make_optimizer(model) if training else None
     load, lacking = None, 'the config names no dataset'
@@ -113,7 +112,7 @@ def measure(args: argparse.Namespace) -> int:
     print(f'  ratio to its limit   {result.ratio_to_limit:.2f}')
     print(f'  peak memory          {result.peak_memory_mb:.0f} MB')
     if result.activation_mb is not None:
-        print(f'  of it activations    {result.activation_mb:.0f} MB')
+        print(f'  activations          {result.activation_mb:.0f} MB')
     if result.auxiliary_share is not None:
         print(f'  auxiliary heads      {100 * result.auxiliary_share:.1f} % of the step')
     for name, seconds in result.parts.items():
@@ -121,12 +120,12 @@ def measure(args: argparse.Namespace) -> int:
     if load is None:
         print(f'  data was not measured: {lacking}')
     if args.json:
-        write_json(Path(args.json), {'config': args.config, **result.as_dict()})
+        write_json(args.json, {'config': args.config, **result.as_dict()})
     return 0
 
 
 def batch_loader(settings: dict[str, Any], batch: int) -> Callable[[], None]:
-    """A function that prepares the next items of a dataset, as a worker does; it was called once.
+    """Function that prepares the next items of a dataset, as a worker does. It is called once here.
 
     Raises:
         DataError: If the set, its tokenizer or an image cannot be read.

@@ -1,4 +1,4 @@
-"""Measure what a prepared folder costs: reading it, looking it over, memory of the workers, items of the training.
+"""Measure the cost of a prepared folder: reading, verification, memory of the workers, training items per second.
 
 Example:
     python tools/analysis_tools/benchmark/full_size_set.py data/full_size
@@ -24,9 +24,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure index, verification, memory and throughput of a set.')
     parser.add_argument('folder', type=Path, metavar='DIR', help='prepared folder')
     parser.add_argument('--config', default='configs/magnet_swin_b.py', help='whose training pipeline is measured')
-    parser.add_argument('--photos', type=Path, help='prepared folder with image files for the pipeline (default: DIR)')
+    parser.add_argument('--photos', type=Path, help='prepared folder whose images the pipeline reads (default: DIR)')
     parser.add_argument('--tokenizer', help="instead of the config's")
-    parser.add_argument('--items', type=int, default=300, metavar='N', help='items of the pipeline (default: 300)')
+    parser.add_argument('--items', type=int, default=300, metavar='N', help='items for the pipeline (default: 300)')
     parser.add_argument('--workers', type=int, default=2, metavar='N', help='forked workers (default: 2)')
     args = parser.parse_args(argv)
     if args.items < 1 or args.workers < 1:
@@ -60,8 +60,8 @@ def benchmark(args: argparse.Namespace) -> int:
     seconds, dataset = timed(build)
     print(f'index of {len(dataset)} training items: {seconds:.1f} s, {dataset.data_bytes.nbytes / 2**20:.0f} MiB')
     seconds, report = timed(lambda: verify_prepared(args.folder, images=(args.folder / 'images').is_dir()))
-    said = sum(sentences for _, sentences, _ in report.counts.values())
-    print(f'verification of {said} sentences: {seconds:.1f} s, {len(report.of("error"))} kinds of errors')
+    expressions = sum(count for _, count, _ in report.counts.values())
+    print(f'verification of {expressions} expressions: {seconds:.1f} s, {len(report.of("error"))} kinds of errors')
     for number, (before, after) in enumerate(worker_memory(dataset, args.workers)):
         print(f'memory of worker {number} alone: {before:.0f} MiB at its start, {after:.0f} MiB after an epoch')
     del dataset
@@ -70,19 +70,19 @@ def benchmark(args: argparse.Namespace) -> int:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of processor time, and the result."""
+    """Seconds of processor time of a function, and its result."""
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
 
 
 def worker_memory(dataset: Any, workers: int) -> Iterator[tuple[float, float]]:
-    """MiB that each forked worker shares with nobody, before and after its part of an epoch."""
+    """Memory that each forked worker shares with no other process, MiB, before and after its part of an epoch."""
     context = multiprocessing.get_context('fork')
     running = []
     for number in range(workers):
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_visit, args=(dataset, range(number, len(dataset), workers), sender))
+        process = context.Process(target=_read_items, args=(dataset, range(number, len(dataset), workers), sender))
         process.start()
         running.append((process, receiver))
     for process, receiver in running:
@@ -90,7 +90,7 @@ def worker_memory(dataset: Any, workers: int) -> Iterator[tuple[float, float]]:
         process.join()
 
 
-def _visit(dataset: Any, items: range, sender: Connection) -> None:
+def _read_items(dataset: Any, items: range, sender: Connection) -> None:
     before = private_memory()
     for item in items:
         dataset[item]
@@ -98,18 +98,18 @@ def _visit(dataset: Any, items: range, sender: Connection) -> None:
 
 
 def private_memory() -> float:
-    """MiB of this process that no other shares."""
+    """Memory of this process that it shares with no other, MiB."""
     lines = Path('/proc/self/smaps_rollup').read_text().splitlines()[1:]
     fields = {line.split(':')[0]: int(line.split()[1]) for line in lines}
     return (fields['Private_Clean'] + fields['Private_Dirty']) / 1024
 
 
 def measure_pipeline(dataset: Any, items: int) -> None:
-    """Print items a second of one core, and where the time goes."""
+    """Print the items per second on one core, and the time of each transform."""
     dataset[0]  # reads the tokenizer
     with profiled(dataset) as spent:
         seconds, _ = timed(lambda: [dataset[item % len(dataset)] and None for item in range(items)])
-    print(f'{items / seconds:.1f} items a second of one core, {1000 * seconds / items:.1f} ms each:')
+    print(f'{items / seconds:.1f} items per second on one core, {1000 * seconds / items:.1f} ms each:')
     spent['around the transforms'] = seconds - sum(spent.values())
     for name, part in sorted(spent.items(), key=lambda item: -item[1]):
         print(f'    {name:<26}{1000 * part / items:>7.2f} ms{100 * part / seconds:>6.1f}%')
@@ -117,7 +117,7 @@ def measure_pipeline(dataset: Any, items: int) -> None:
 
 @contextmanager
 def profiled(dataset: Any) -> Iterator[dict[str, float]]:
-    """Count the processor time of each transform."""
+    """Processor time of each transform, in seconds, while the block runs."""
     spent: dict[str, float] = defaultdict(float)
     transforms = dataset.pipeline.transforms
 

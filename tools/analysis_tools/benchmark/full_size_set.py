@@ -1,4 +1,4 @@
-"""Write a set of RefCOCO's size and proportions, with random outlines and words, to measure on what cannot be shipped.
+"""Write a random set of RefCOCO's size and proportions, as RefCOCO itself cannot be shipped.
 
 Example:
     python tools/analysis_tools/benchmark/full_size_set.py data/full_size --images
@@ -32,11 +32,11 @@ TRAIN2014 = Path('images', 'mscoco', 'images', 'train2014')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Write a set of RefCOCO's size, random but for its proportions.")
+    parser = argparse.ArgumentParser(description="Write a random set of RefCOCO's size and proportions.")
     parser.add_argument('out', type=Path, metavar='OUT', help='new folder')
     parser.add_argument('--refs', type=int, default=REFS, metavar='N', help=f'refs (default: {REFS})')
-    parser.add_argument('--refer-layout', action='store_true', help='OUT/refcoco/refs(unc).p ... as REFER has them')
-    parser.add_argument('--images', action='store_true', help='image files, too: all of one size are one file')
+    parser.add_argument('--refer-layout', action='store_true', help='write OUT/refcoco/refs(unc).p ... as REFER')
+    parser.add_argument('--images', action='store_true', help='also write image files; all of one size are one file')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     args = parser.parse_args(argv)
     if args.refs < 20:
@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def make_set(refs: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Refs as REFER has them, and COCO instances. Images are in one split each; each has a ref."""
+    """Refs in REFER's form, and COCO instances. Each image is in one split and has a ref."""
     rng = np.random.default_rng(seed)
     number_of_images, outlines = refs * IMAGES // REFS, refs * OUTLINES // REFS
     split_of = rng.permutation(np.repeat(list(SPLITS), _shares(number_of_images)))
@@ -88,13 +88,13 @@ def make_set(refs: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, list
 
 
 def _shares(total: int) -> list[int]:
-    """`total` over the splits as RefCOCO's refs are; the first gets what rounding leaves."""
+    """Numbers for the splits that sum up to `total`, in proportion to RefCOCO's refs; the first takes the remainder."""
     others = [max(1, total * number // sum(SPLITS.values())) for number in list(SPLITS.values())[1:]]
     return [total - sum(others), *others]
 
 
 def make_annotation(ann_id: int, image: int, size: tuple[int, int], rng: np.random.Generator) -> dict[str, Any]:
-    """A star-shaped outline of 8 to 60 corners, as COCO has them on average, inside the image."""
+    """Annotation with a star-shaped outline of 8 to 60 corners inside the image."""
     corners = int(rng.integers(8, 60))
     angles = np.sort(rng.random(corners)) * 2 * np.pi
     radii = rng.uniform(10, 120) * rng.uniform(0.6, 1, corners)
@@ -117,12 +117,12 @@ def make_sentences(sentence_ids: Iterator[int], times: int, rng: np.random.Gener
     """Sentences of one to six words, 3.5 on average as in RefCOCO."""
     for _ in range(times):
         tokens = [WORDS[number] for number in rng.integers(len(WORDS), size=rng.integers(1, 7))]
-        said = ' '.join(tokens)
-        yield {'raw': said, 'sent': said, 'sent_id': next(sentence_ids), 'tokens': tokens}
+        raw = ' '.join(tokens)
+        yield {'raw': raw, 'sent': raw, 'sent_id': next(sentence_ids), 'tokens': tokens}
 
 
 def make_photograph(size: tuple[int, int], rng: np.random.Generator) -> bytes:
-    """A JPEG file of noise at every scale."""
+    """Content of a JPEG file with noise at every scale."""
     image = np.zeros((size[1], size[0], 3))
     for octave in range(1, 9):
         noise = rng.integers(0, 256, (2**octave, 2**octave, 3), np.uint8)
@@ -133,7 +133,7 @@ def make_photograph(size: tuple[int, int], rng: np.random.Generator) -> bytes:
 
 
 def write_images(folder: Path, images: list[dict[str, Any]]) -> None:
-    """One file of each size, under the names of all images of it."""
+    """Write one file of each image size, under the names of all images of that size."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     first: dict[tuple[int, int], Path] = {}
@@ -162,19 +162,17 @@ def write(args: argparse.Namespace) -> int:
                 file.writelines(json.dumps(prepared_ref(ref)) + '\n' for ref in refs)
         if args.images:
             write_images(folder / (TRAIN2014 if args.refer_layout else 'images'), instances['images'])
-    said = sum(len(ref['sentences']) for ref in refs)
-    print(
-        f'{len(refs)} refs, {said} sentences, {len(instances["annotations"])} outlines on {len(instances["images"])} '
-        f'images in {args.out}'
-    )
+    expressions = sum(len(ref['sentences']) for ref in refs)
+    outlines, images = len(instances['annotations']), len(instances['images'])
+    print(f'{len(refs)} refs, {expressions} expressions, {outlines} outlines on {images} images in {args.out}')
     return 0
 
 
 def prepared_ref(ref: dict[str, Any]) -> dict[str, Any]:
-    """A line of ``refs.jsonl``."""
-    said = [{'sent_id': sentence['sent_id'], 'raw': sentence['raw']} for sentence in ref['sentences']]
+    """Line of ``refs.jsonl``, as a dict."""
+    sentences = [{'sent_id': sentence['sent_id'], 'raw': sentence['raw']} for sentence in ref['sentences']]
     kept = {key: ref[key] for key in ('ref_id', 'image_id', 'category_id', 'split')}
-    return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': said}
+    return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': sentences}
 
 
 def main(argv: list[str] | None = None) -> int:

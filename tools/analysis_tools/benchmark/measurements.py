@@ -1,8 +1,8 @@
-"""How fast a network is, against how fast this machine multiplies matrices.
+"""Speed of a network relative to the speed of matrix products on the same machine.
 
-Wall times alone say little on a machine that others use, too. So the time of a 2048 x 2048 x 2048 matrix product in the
-same precision is taken before and after every repetition, and the time of the network is stated as a multiple of what
-its operations would take at that rate.
+Wall times alone say little on a shared machine. So a 2048 x 2048 x 2048 matrix product in the same precision is timed
+before and after every repetition, and the time of the network is given as a multiple of the time that its operations
+would take at that rate.
 """
 
 from __future__ import annotations
@@ -18,44 +18,43 @@ from typing import Any
 
 import torch
 from activation_memory import activation_bytes
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
+from steps import TrainingStep, make_batch, prediction_step
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmmagnet.models.aux_heads import AuxiliaryHeads
 
-Parts = dict[str, tuple[Any, tuple[str, ...]]]  # name -> an object and its methods
+Parts = dict[str, tuple[Any, tuple[str, ...]]]  # name -> object and its methods to time
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-_SIDE = 2048  # of the matrices of the reference product
+_SIDE = 2048  # rows and columns of the matrices of the reference product
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured, medians over the repetitions.
+    """Measurements of a network, medians over the repetitions.
 
     Attributes:
         mode: ``predict`` or ``train``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         device: ``cpu`` or ``cuda``.
-        batch: Images, each with one expression.
-        size: H and W of the input, pixels.
-        tokens: L.
-        repetitions: Number of them.
-        seconds: Of a batch; of a training step with its backward pass and the optimizer.
-        gflops: Operations of matrix products, convolutions and attention of a batch, 1e9, a multiplication with its
-            addition counted as two.
-        matmul_gflops_per_s: Rate of the reference product.
-        ratio_to_limit: ``seconds * matmul_gflops_per_s / gflops``, repetition by repetition.
-        peak_memory_mb: On a GPU of its allocator since the start of the repetitions, on a CPU of the whole process.
-        activation_mb: Of a training step: what both passes need at their peak on top of weights, gradients
-            and the optimizer's state (`activation_bytes`); None of a prediction.
-        auxiliary_share: Of a training step: share of the time that goes when the auxiliary heads do, their part of the
-            encoders, the backward pass and the optimizer included; None of a prediction, or without `AuxiliaryHeads`.
-        parts: Part of the network -> seconds, from repetitions of their own, forward only but for ``backward`` and
-            ``optimizer``. Parts inside others are named after them; a compiled network's encoders are one. ``data``,
-            where it was measured, is not in ``all``: workers prepare batches while the network runs.
+        batch: Number of images B, each with one expression.
+        size: H and W of the input in pixels.
+        tokens: Number of words L.
+        repetitions: Number of repetitions.
+        seconds: Time of a prediction, or of a training step with its backward pass and the optimizer.
+        gflops: Operations of a batch in matrix products, convolutions and attention, 1e9. A multiplication with its
+            addition counts as two.
+        matmul_gflops_per_s: Rate of the reference product, 1e9 operations a second.
+        ratio_to_limit: ``seconds * matmul_gflops_per_s / gflops``.
+        peak_memory_mb: Peak memory, 2**20 bytes: of the allocator on a GPU, of the whole process on a CPU.
+        activation_mb: Peak memory of both passes of a training step on top of weights, gradients and the optimizer's
+            state, 2**20 bytes (`activation_bytes`). None for a prediction.
+        auxiliary_share: Fraction of a training step that is saved by removing the auxiliary heads, with their part of
+            the encoders, the backward pass and the optimizer. None for a prediction, or without `AuxiliaryHeads`.
+        parts: Part of the network -> seconds, measured apart, forward only except ``backward`` and ``optimizer``.
+            Encoders of a compiled network are one part. ``data`` is not in ``all``, as workers prepare batches while
+            the network runs.
     """
 
     mode: str
@@ -75,7 +74,7 @@ class Benchmark:
     parts: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values for JSON, with the images per second."""
         return {**asdict(self), 'size': list(self.size), 'images_per_second': self.batch / self.seconds}
 
 
@@ -93,19 +92,22 @@ def benchmark(
     """Measure a `ReferringSegmentor`, or any other segmentor of mmseg.
 
     Args:
-        model: On `device`.
-        optimizer: Of its parameters: measures a training step; None: a prediction.
-        batch: B.
-        size: H and W.
-        tokens: L, all of them real words.
-        precision: Autocast to this type; ``fp32`` is none.
+        model: Segmentor on `device`.
+        optimizer: Optimizer of its parameters, to measure a training step. None measures a prediction.
+        batch: Number of images B.
+        size: H and W of the input in pixels.
+        tokens: Number of words L, all of them real.
+        precision: Type of autocast; ``fp32`` for none.
         device: ``cpu`` or ``cuda``.
-        repetitions: Number of them, after two to warm up.
-        load: Prepares a batch, as one worker does; timed as the part ``data``.
+        repetitions: Number of repetitions, after two that warm up.
+        load: Function that prepares a batch, as one worker does; timed as the part ``data``.
+
+    Returns:
+        The measurements.
     """
     dtype = PRECISIONS[precision]
     inputs, samples = make_batch(model, batch, size, tokens, device)
-    step = TrainingStep(model, optimizer, inputs, samples) if optimizer else _prediction(model, inputs, samples)
+    step = TrainingStep(model, optimizer, inputs, samples) if optimizer else prediction_step(model, inputs, samples)
 
     def run() -> None:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
@@ -158,34 +160,21 @@ def benchmark(
     )
 
 
-def make_batch(
-    model: Any, batch: int, size: tuple[int, int], tokens: int, device: str
-) -> tuple[Tensor, list[SegDataSample]]:
-    """Noise images (B, 3, H, W), random words, and a rectangle as the mask."""
-    generator = torch.Generator().manual_seed(0)
-    referring = hasattr(model, 'text_encoder')
-    words = model.text_encoder.vocab_size if referring else 2
-    samples = []
-    for _ in range(batch):
-        ids = torch.randint(1, words, (tokens,), generator=generator)
-        truth = torch.zeros(1, *size, dtype=torch.uint8 if referring else torch.int64)  # as mmseg's losses ask for it
-        truth[:, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
-        sample = SegDataSample(metainfo={'img_shape': size, 'ori_shape': size})
-        sample.set_data({'input_ids': ids, 'word_mask': torch.ones_like(ids)})
-        sample.gt_sem_seg = PixelData(data=truth)
-        samples.append(sample.to(device))
-    return torch.randn(batch, 3, *size, generator=generator).to(device), samples
-
-
 def count_gflops(run: Callable[[], None]) -> float:
-    """Operations of a function, 1e9, whichever kernels of attention it uses."""
+    """Operations of a function, 1e9, whatever kernels of attention it uses."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
 
 
 def auxiliary_share(model: Any, run: Callable[[], None], repetitions: int) -> float:
-    """Median share of the time of a training step that its auxiliary heads take, by leaving them out of every other."""
+    """Median fraction of a training step that its auxiliary heads take.
+
+    Args:
+        model: Segmentor with `AuxiliaryHeads`, which every second step leaves out.
+        run: Training step.
+        repetitions: Number of pairs of steps.
+    """
     heads, without = model.auxiliary_head, AuxiliaryHeads(None)
     shares = []
     for _ in range(repetitions):
@@ -205,11 +194,11 @@ def time_parts(
     """Median seconds that each part of a network takes in a call of `run`.
 
     Args:
-        model: The network.
-        run: A prediction or a training step.
-        repetitions: Number of them.
+        model: Segmentor.
+        run: Prediction or training step.
+        repetitions: Number of calls.
         device: ``cpu`` or ``cuda``.
-        own: More parts.
+        own: Parts of `run` itself.
     """
     parts: Parts = {'image encoder': (model.backbone, ('forward',))} if hasattr(model, 'backbone') else {}
     if hasattr(model, 'text_encoder'):
@@ -275,7 +264,7 @@ def _timed(parts: Parts, totals: dict[str, float], device: str) -> Iterator[None
 
 
 def _median_seconds(work: Callable[[], Any], repetitions: int) -> float:
-    """Of a function's calls, after one to warm up."""
+    """Median seconds of a function's calls, after one that warms up."""
     seconds = []
     for _ in range(1 + repetitions):
         began = time.perf_counter()
@@ -284,46 +273,8 @@ def _median_seconds(work: Callable[[], Any], repetitions: int) -> float:
     return statistics.median(seconds[1:])
 
 
-def _prediction(model: Any, inputs: Tensor, samples: list[SegDataSample]) -> Callable[[], None]:
-    model.eval().requires_grad_(False)
-
-    def step() -> None:
-        with torch.no_grad():
-            model.predict(inputs, samples)
-
-    return step
-
-
-class TrainingStep:
-    """A training step of a `ReferringSegmentor` on one batch, over and over."""
-
-    def __init__(
-        self, model: Any, optimizer: torch.optim.Optimizer, inputs: Tensor, samples: list[SegDataSample]
-    ) -> None:
-        self.model = model.train()
-        self.optimizer = optimizer
-        self.inputs = inputs
-        self.samples = samples
-
-    def __call__(self) -> None:
-        """Both passes and the optimizer."""
-        self.optimizer.zero_grad()
-        self.forward_backward()
-        self.optimizer.step()
-
-    def forward_backward(self) -> None:
-        """Both passes."""
-        losses = self.model.loss(self.inputs, self.samples)
-        self.backward(sum(value for name, value in losses.items() if 'loss' in name))
-
-    def backward(self, loss: Any) -> None:
-        """The backward pass, in which each operation has the type of its forward pass."""
-        with torch.autocast(self.inputs.device.type, enabled=False):
-            loss.backward()
-
-
 def _product_rate(matrices: list[Tensor], device: str) -> float:
-    """1e9 operations a second of one product."""
+    """Rate of one matrix product, 1e9 operations a second."""
     _wait(device)
     began = time.perf_counter()
     torch.mm(*matrices)

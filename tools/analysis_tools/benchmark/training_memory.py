@@ -1,4 +1,4 @@
-"""How much memory a training step will take, worked out without running it."""
+"""Memory of a training step, computed without running it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from activation_memory import activation_bytes
-from measurements import PRECISIONS, TrainingStep, make_batch
+from measurements import PRECISIONS
 from mmseg.structures import SegDataSample
+from steps import TrainingStep, make_batch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.utils._pytree import tree_map
@@ -20,15 +21,15 @@ from mmmagnet.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """What a training step keeps in memory, 2**20 bytes.
+    """Memory of a training step.
 
     Attributes:
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        batch: Images, each with one expression.
-        size: H and W of the input, pixels.
-        tokens: L.
-        state_mb: Weights, gradients and the optimizer's state, whatever the batch.
-        activation_mb: What both passes need at their peak on top of it (`activation_bytes`).
+        batch: Number of images B, each with one expression.
+        size: H and W of the input in pixels.
+        tokens: Number of words L.
+        state_mb: Weights, gradients and the optimizer's state, 2**20 bytes, whatever the batch.
+        activation_mb: Peak memory of both passes on top of it, 2**20 bytes (`activation_bytes`).
     """
 
     precision: str
@@ -39,7 +40,7 @@ class TrainingMemory:
     activation_mb: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Plain values for JSON."""
         return {'mode': 'memory', **asdict(self), 'size': list(self.size)}
 
 
@@ -51,17 +52,20 @@ def training_memory(
     tokens: int,
     precision: str = 'fp32',
 ) -> TrainingMemory:
-    """Count the memory of a training step whose operations only pass on shapes.
+    """Memory of a training step whose tensors have shapes only (PyTorch's `FakeTensorMode`).
 
-    So a step may be counted that has no room on this machine. The operations are the CPU's.
+    The step need not fit into this machine. Its operations are those of a CPU.
 
     Args:
-        model: A segmentor on the CPU; unusable afterwards, as its weights keep nothing but their shapes.
-        make_optimizer: Of the model.
-        batch: B.
-        size: H and W.
-        tokens: L, all of them real words.
-        precision: Autocast to this type; ``fp32`` is none.
+        model: Segmentor on the CPU. It is unusable afterwards, as its weights keep only their shapes.
+        make_optimizer: Function that makes an optimizer of the model.
+        batch: Number of images B.
+        size: H and W of the input in pixels.
+        tokens: Number of words L, all of them real.
+        precision: Type of autocast; ``fp32`` for none.
+
+    Returns:
+        Memory of the step.
 
     Raises:
         ConfigError: If the shape of a result depends on values, as in mmseg's `CrossEntropyLoss`.
@@ -69,7 +73,7 @@ def training_memory(
     dtype = PRECISIONS[precision]
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     inputs, samples = make_batch(model, batch, size, tokens, 'cpu')
-    _draw_words_beforehand(model, samples, mode)
+    _mask_words_beforehand(model, samples, mode)
     samples = [_shapes_of_sample(sample, mode) for sample in samples]
     for module in model.modules():
         for name, weight in module._parameters.items():
@@ -99,13 +103,13 @@ def training_memory(
     return TrainingMemory(precision, batch, size, tokens, state / 2**20, activations / 2**20)
 
 
-def _draw_words_beforehand(model: Any, samples: list[SegDataSample], mode: FakeTensorMode) -> None:
-    """Heads mask words that are chosen now: how many there are depends on values."""
+def _mask_words_beforehand(model: Any, samples: list[SegDataSample], mode: FakeTensorMode) -> None:
+    """Let heads mask words that are chosen now, as their number depends on values."""
     for head in getattr(model, 'auxiliary_head', None) or ():
         if hasattr(head, 'mask_words'):
             ids, real = (torch.stack([sample.get(name) for sample in samples]) for name in ('input_ids', 'word_mask'))
-            drawn = tree_map(mode.from_tensor, head.mask_words(ids, real))
-            head.mask_words = lambda *_, drawn=drawn: drawn
+            masked = tree_map(mode.from_tensor, head.mask_words(ids, real))
+            head.mask_words = lambda *_, masked=masked: masked
 
 
 def _shapes_of_sample(sample: SegDataSample, mode: FakeTensorMode) -> SegDataSample:
@@ -116,7 +120,7 @@ def _shapes_of_sample(sample: SegDataSample, mode: FakeTensorMode) -> SegDataSam
 
 
 def _forget_cached_tensors() -> None:
-    """Tensors that layers keep for a shape, which have no values now."""
+    """Clear the caches of layers: their tensors have no values now."""
     for name, module in list(sys.modules.items()):
         if name.startswith('mmmagnet.models'):
             for value in list(vars(module).values()):

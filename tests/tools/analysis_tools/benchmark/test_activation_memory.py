@@ -1,4 +1,4 @@
-"""Activation memory, against what a graph is known to keep."""
+"""Activation memory against graphs that keep a known number of bytes."""
 
 import pytest
 import torch

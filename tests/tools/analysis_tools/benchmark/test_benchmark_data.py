@@ -62,7 +62,7 @@ def test_benchmark(folder, capsys):
         'index of 171 training items',
         'verification of 568',
         'worker 1 alone',
-        'a second of one core',
+        'per second on one core',
         'Resize',
     ):
         assert text in printed

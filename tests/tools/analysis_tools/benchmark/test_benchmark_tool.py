@@ -1,4 +1,4 @@
-"""The benchmark as a command: what it prints and writes; what it measures is tested in tests/apis."""
+"""The benchmark as a command: its output on the screen and in a file."""
 
 import json
 import runpy
@@ -37,7 +37,7 @@ def config(tiny_config, tmp_path):
 def test_modes(mode, keys, config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, '_SIDE', 64)
     arguments = [str(config), '--mode', mode, '--repeat', '1', '--json', str(tmp_path / 'found.json')]
-    main = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'benchmark.py'))['main']
+    main = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'benchmark' / 'benchmark.py'))['main']
     assert main([*arguments, '--tokens', '6', '--device', 'cpu', '--threads', '1']) == 0
     found = json.loads((tmp_path / 'found.json').read_text())
     assert keys <= found.keys()
@@ -45,4 +45,4 @@ def test_modes(mode, keys, config, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert ('activations' in printed) == (mode != 'predict')
     assert main([*arguments, '--tokens', '99']) == 2
-    assert 'places for 32' in capsys.readouterr().err
+    assert 'room for 32' in capsys.readouterr().err

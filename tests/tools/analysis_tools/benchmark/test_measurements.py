@@ -1,12 +1,13 @@
-"""The benchmark of a network, on one that is tiny: what it counts, and that it leaves the network as it was."""
+"""The benchmark on tiny networks: what it counts, and that it leaves them unchanged."""
 
 import measurements as module
 import pytest
 import torch
-from measurements import benchmark
+from measurements import auxiliary_share, benchmark
 from mmengine.config import ConfigDict
 from mmseg.models import BaseSegmentor
 
+from mmmagnet.models.aux_heads import AuxiliaryHeads
 from mmmagnet.registry import MODELS
 
 NETWORK = {'image encoder', 'text encoder', 'alignment modules', 'decode head', 'all'}
@@ -49,8 +50,31 @@ def test_training(measure):
     assert result.mode == 'train'
     assert result.parts.keys() == NETWORK | DECODER | TRAINING
     assert len(model.auxiliary_head) == 2
-    assert result.auxiliary_share < 1  # below zero where something else disturbed it
+    assert result.auxiliary_share is not None
     assert result.gflops > 2 * measure()[1].gflops
+
+
+@pytest.mark.parametrize(('heads', 'share'), [([1.0], 0.25), ([1.0, 5.0], 2 / 3), ([0.0], 0.0)])
+def test_share_of_auxiliary_heads_of_known_cost(heads, share, monkeypatch):
+    """A step takes 3 seconds, and each head as many as it says."""
+    clock = [0.0]
+    monkeypatch.setattr(module.time, 'perf_counter', lambda: clock[0])
+
+    class Head(torch.nn.Module):
+        def __init__(self, seconds):
+            super().__init__()
+            self.seconds = seconds
+
+    class Model:
+        auxiliary_head = AuxiliaryHeads([Head(seconds) for seconds in heads])
+
+    def step():
+        clock[0] += 3 + sum(head.seconds for head in model.auxiliary_head)
+
+    model = Model()
+    before = model.auxiliary_head
+    assert auxiliary_share(model, step, 3) == pytest.approx(share)
+    assert model.auxiliary_head is before
 
 
 def decode_head(own, tiny_config):
@@ -91,7 +115,7 @@ def test_data_is_a_part_beside_the_others(measure):
 
 
 class Plain(BaseSegmentor):
-    """A segmentor of nobody's parts."""
+    """A segmentor without any part that has a name."""
 
     def __init__(self):
         super().__init__()

@@ -1,12 +1,12 @@
-"""Memory of a training step that is not run, against one that is."""
+"""Computed memory of a training step against the memory of one that runs."""
 
 import copy
 
 import pytest
 import torch
 from activation_memory import activation_bytes
-from measurements import TrainingStep, make_batch
 from mmengine.config import ConfigDict
+from steps import TrainingStep, make_batch
 from training_memory import training_memory
 
 from mmmagnet.registry import MODELS
