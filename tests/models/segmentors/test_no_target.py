@@ -82,7 +82,7 @@ def test_it_learns_what_is_there(tiny_config, data_root):
     assert scores['ref/T-acc'] >= 75
     assert scores['ref/gIoU'] > scores['ref/mIoU'] + 30
     for sample in samples:
-        assert isinstance(sample.target_score, float)
+        assert isinstance(sample.target_score, torch.Tensor)
         assert 0 <= sample.target_score <= 1
         if sample.target_score < 0.5:
             assert not sample.pred_sem_seg.data.any()
@@ -98,7 +98,7 @@ def test_a_model_that_takes_the_target_for_granted_has_no_score(tiny_config, tin
     assert 'target_score' not in samples[0]
 
 
-def test_heads_of_training_survive_empty_masks(tiny_config, tiny_batch):
+def test_auxiliary_heads_survive_empty_masks(tiny_config, tiny_batch):
     """A batch without any target: the mask's centre and the alignment have nothing to hold on to."""
     tiny_config['auxiliary_head'][0].update(mask_prob=1.0)
     model = MODELS.build(tiny_config)
