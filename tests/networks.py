@@ -82,7 +82,7 @@ def build_small(name):
 
 
 def network_names():
-    """Configs whose small networks differ, as paths in configs/: one of each kind, those that need an extra left out."""
+    """Configs of all structures, numbers aside, as paths in configs/; those that need an extra are left out."""
     found = {}
     for path in sorted(CONFIGS.rglob('*.py')):
         name = path.relative_to(CONFIGS).as_posix()
@@ -91,8 +91,18 @@ def network_names():
         config = Config.fromfile(path)
         if not needs_extra(config):
             make_small(config.model)
-            found.setdefault(repr(config.model.to_dict()), name)
+            found.setdefault(repr(structure_of(config.model.to_dict())), name)
     return list(found.values())
+
+
+def structure_of(part):
+    """Types and switches of a model's config."""
+    if isinstance(part, dict):
+        kept = {key: structure_of(value) for key, value in sorted(part.items())}
+        return {key: value for key, value in kept.items() if value is not None}
+    if isinstance(part, (list, tuple)):
+        return [structure_of(value) for value in part] or None
+    return part if isinstance(part, (str, bool)) else None
 
 
 def small_batch(batch=2, size=64, length=8):
