@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmmagnet.models.aux_heads import AuxiliaryHeads
+from mmmagnet.models.aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from mmmagnet.registry import MODELS
 
 TEXT = (Path(__file__).parents[1] / 'docs/mixing.md').read_text()
@@ -64,8 +64,8 @@ def test_lines_of_the_readme():
     input_ids = torch.tensor([[101, 7, 8, 9, 10, 11, 102]]).repeat(2, 1)
     network = torch.nn.Module()
     network.encoders = lambda inputs, ids, mask: (words, image)
-    given = dict(self=network, AuxiliaryHeads=AuxiliaryHeads, input_ids=input_ids, word_mask=torch.ones_like(input_ids))
-    given |= dict(inputs=None, gt_masks=torch.ones(2, 1, 8, 8), losses={})
+    given = dict(self=network, AuxiliaryHeads=AuxiliaryHeads, AuxiliaryInputs=AuxiliaryInputs, input_ids=input_ids)
+    given |= dict(inputs=None, word_mask=torch.ones_like(input_ids), gt_masks=torch.ones(2, 1, 8, 8), losses={})
     torch.manual_seed(0)
     exec(lines.replace('mask_prob=0.15', 'mask_prob=1.0'), given)
     given['losses']['loss_grounding'].backward()

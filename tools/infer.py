@@ -32,7 +32,7 @@ def infer(args: argparse.Namespace) -> int:
     results = inferencer(pixels, args.text)
     written = inferencer.save(pixels, results, args.out, Path(args.image).stem)
     for result, (overlay, _) in zip(results, written, strict=True):
-        print(f'{overlay}: {100 * result.share:.1f} % of the pixels, score {result.score:.2f}, "{result.expression}"')
+        print(f'{overlay}: {result.summary}, "{result.expression}"')
     return 0
 
 

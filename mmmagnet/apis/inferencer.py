@@ -1,4 +1,4 @@
-"""A checkpoint and a sentence are enough to segment an image."""
+"""Segment an image by an expression, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.registry import MODELS, TRANSFORMS
@@ -36,22 +34,35 @@ class ReferringResult:
     Attributes:
         expression: As it was given.
         mask: (H_0, W_0) bool, True = referred.
-        score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty.
         box: The mask's (x_0, y_0, x_1, y_1) in pixels, x_1 and y_1 exclusive; None where it is empty.
+        score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty. None of a model that
+            gives none.
         target_score: Probability that the image has what is meant, 0 to 1; the mask is empty where it is below the
             model's threshold. None of a model that takes it for granted.
+
+    Example:
+        >>> result = ReferringResult('the cat', np.ones((2, 2), bool), (0, 0, 2, 2), score=0.875)
+        >>> result.area_fraction, result.summary
+        (1.0, '100.0 % of the pixels, score 0.88')
     """
 
     expression: str
     mask: np.ndarray
-    score: float
     box: tuple[int, int, int, int] | None
+    score: float | None = None
     target_score: float | None = None
 
     @property
-    def share(self) -> float:
-        """Share of the image's pixels that the mask covers, 0 to 1."""
+    def area_fraction(self) -> float:
+        """Fraction of the image's pixels that the mask covers, 0 to 1."""
         return float(self.mask.mean())
+
+    @property
+    def summary(self) -> str:
+        """Area and scores in words."""
+        scores = (('score', self.score), ('target', self.target_score))
+        known = [f'{name} {value:.2f}' for name, value in scores if value is not None]
+        return ', '.join([f'{100 * self.area_fraction:.1f} % of the pixels', *known])
 
 
 class ReferringInferencer:
@@ -133,10 +144,7 @@ class ReferringInferencer:
 
     def draw(self, image: ImageLike, result: ReferringResult) -> np.ndarray:
         """The image beside the mask laid over it, RGB uint8."""
-        note = f'score {result.score:.2f}, {100 * result.share:.1f} % of the image'
-        if result.target_score is not None:
-            note += f', target {result.target_score:.2f}'
-        return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=note)
+        return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=result.summary)
 
     def save(
         self, image: ImageLike, results: Sequence[ReferringResult], out_dir: str | Path, stem: str | None = None
@@ -185,7 +193,7 @@ class ReferringInferencer:
         ]
         batch = {name: [item[name] for item in packed] for name in ('inputs', 'data_samples')}
         samples = self.model.test_step(batch)
-        return [_result_of(text, sample, size) for text, sample in zip(texts, samples, strict=True)]
+        return [_result_of(text, sample) for text, sample in zip(texts, samples, strict=True)]
 
     def _warn_if_cut(self, expression: str) -> None:
         for transform in self.pipeline.transforms:
@@ -252,15 +260,11 @@ def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
     return [dict(step) for step in pipeline if str(step['type']).rpartition('.')[2] not in reading]
 
 
-def _result_of(text: str, sample: Any, size: tuple[int, ...]) -> ReferringResult:
-    if 'seg_logits' not in sample:
-        raise ConfigError("the model's predictions have no seg_logits (foreground logits at the input's size)")
-    mask = sample.pred_sem_seg.data[0].bool()
-    logits: Tensor = sample.seg_logits.data[None]
-    probability = F.interpolate(logits, size[:2], mode='bilinear', align_corners=False)[0, 0].sigmoid()
+def _result_of(text: str, sample: Any) -> ReferringResult:
+    mask = sample.pred_sem_seg.data[0].bool().cpu().numpy()
     box = None
     if mask.any():
-        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    score = float(probability[mask].mean()) if box is not None else 0.0
-    return ReferringResult(text, mask.cpu().numpy(), score, box, sample.get('target_score'))
+    score, target_score = (float(sample.get(name)) if name in sample else None for name in ('score', 'target_score'))
+    return ReferringResult(text, mask, box, score, target_score)

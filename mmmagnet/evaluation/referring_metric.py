@@ -113,7 +113,7 @@ class ReferringSegMetric(BaseMetric):
                 'no_target': not target,
                 'size': tuple(mask.shape),
                 'image': str(sample['img_path']),
-                **{key: sample[key] for key in _DESCRIPTION if key in sample},
+                **{key: _plain(sample[key]) for key in _DESCRIPTION if key in sample},
             }
             if self.out_file is not None:
                 pair['mask'] = _encode(mask)
@@ -240,6 +240,11 @@ def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
             centres = np.cumsum(np.concatenate([[step / 2], np.full(new - 1, step)]))
             mask = mask.index_select(axis, torch.from_numpy(centres.astype(np.int64)).to(mask.device))
     return mask
+
+
+def _plain(value: Any) -> Any:
+    """A scalar tensor as a number, anything else as it is."""
+    return value.item() if isinstance(value, Tensor) else value
 
 
 def _encode(mask: Tensor) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def tiny_config(**changes: object) -> Config:
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
-    """As a training leaves it: heads of training, config text, a pretrained file that is not there."""
+    """What a training leaves: auxiliary heads, config text, a pretrained file that is not there."""
     config = tiny_config(**{'model.backbone.pretrained': 'not/there.pth'})
     init_default_scope('mmseg')
     torch.manual_seed(0)
@@ -81,9 +81,9 @@ def test_result(inferencer, pixels):
     (result,) = inferencer(pixels, 'the red square')
     assert result.mask.shape == pixels.shape[:2]
     assert result.mask.dtype == bool
-    assert result.share == result.mask.mean()
+    assert result.area_fraction == result.mask.mean()
     if result.box is None:
-        assert (result.share, result.score) == (0, 0)
+        assert (result.area_fraction, result.score) == (0, 0)
     else:
         left, top, right, bottom = result.box
         rows, columns = np.nonzero(result.mask)
@@ -95,7 +95,7 @@ def test_score_and_box_of_known_logits(inferencer, pixels, monkeypatch):
     logits = torch.full((1, 1, 64, 64), -2.0)
     logits[..., 16:32, 32:48] = 3.0
     for value, box in ((logits, (35, 10, 53, 20)), (logits.clamp(max=-1), None)):
-        monkeypatch.setattr(inferencer.model, 'encode_decode', lambda *_, value=value: value)
+        monkeypatch.setattr(inferencer.model.decode_head, 'predict_by_feat', lambda *_, value=value: value)
         (result,) = inferencer(pixels, 'x')
         if box is None:
             assert result.box is None
@@ -175,7 +175,7 @@ def test_save(inferencer, pixels, tmp_path):
     assert inferencer.draw(pixels, results[0]).shape[1] > 2 * pixels.shape[1]
 
 
-def test_weights_without_heads_of_training(checkpoint, inferencer, pixels, tmp_path):
+def test_weights_without_auxiliary_heads(checkpoint, inferencer, pixels, tmp_path):
     weights = {name: value for name, value in torch.load(checkpoint)['state_dict'].items() if 'auxiliary' not in name}
     torch.save(weights, tmp_path / 'plain.pth')
     other = ReferringInferencer(tmp_path / 'plain.pth', tiny_config(), device='cpu')

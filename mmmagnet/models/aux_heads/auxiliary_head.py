@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmengine.model import BaseModule
 from torch import Tensor
 
 
-@dataclass(kw_only=True)
-class MaskedWords:
+class MaskedWords(NamedTuple):
     """A batch of expressions with some words masked.
 
     Attributes:

@@ -2,7 +2,12 @@
 
 import torch
 
-from mmmagnet.models.aux_heads import AlignmentHead
+from mmmagnet.models.aux_heads import AlignmentHead, AuxiliaryInputs
+
+
+def given(words, word_mask, features, truth):
+    image = torch.zeros(len(words), 1, 1, 1)
+    return AuxiliaryInputs(words=words, word_mask=word_mask, image=image, gt_masks=truth, mask_features=features)
 
 
 class _Recorder(torch.nn.Module):
@@ -22,7 +27,7 @@ def test_what_the_loss_is_given():
     truth[0, 0, 2, 5] = 1  # a quarter of one
     truth[1, 0] = 255
     truth[1, 0, 3, 2:6] = 1
-    losses = head.loss(words, word_mask, features, truth)
+    losses = head.loss(given(words, word_mask, features, truth))
     assert losses.keys() == {'loss_align'}
 
     pixels, sentence, inside, outside = head.align.given
@@ -41,5 +46,5 @@ def test_default_loss():
     word_mask = torch.tensor([[1, 1, 0]])
     sentence = head.word_proj(words[:, :2]).mean(1)
     expected = head.align(features.flatten(2).transpose(1, 2), sentence, truth.flatten(1) == 1)
-    torch.testing.assert_close(head.loss(words, word_mask, features, truth)['loss_align'], expected)
+    torch.testing.assert_close(head.loss(given(words, word_mask, features, truth))['loss_align'], expected)
     assert head.align.loss_weight == 0.5

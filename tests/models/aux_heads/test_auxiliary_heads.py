@@ -1,12 +1,12 @@
-"""The heads of training as a segmentor holds them."""
+"""Auxiliary heads, held together by a segmentor."""
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmmagnet.models.aux_heads import AuxiliaryHeads
+from mmmagnet.models.aux_heads import AuxiliaryHeads, AuxiliaryInputs
 
-KNOWN = dict(text_channels=8, image_channels=12, feat_channels=6, vocab_size=30, mask_token_id=4)
+KNOWN = dict(in_channels=(8,), text_channels=8, image_channels=12, feat_channels=6, vocab_size=30, mask_token_id=4)
 GROUNDING = dict(type='MaskGroundingHead', mask_prob=1.0, unmasked_prob=0.0, num_layers=1, num_heads=2, dropout=0.0)
 
 
@@ -26,7 +26,7 @@ def test_none_that_masks(configs):
     heads = AuxiliaryHeads(configs, KNOWN)
     assert heads.mask_words(torch.ones(2, 5, dtype=torch.long), torch.ones(2, 5)) is None
     assert not heads.extra_masked_pass
-    assert list(heads.loss(**tensors())) == (['loss_align'] if configs else [])
+    assert list(heads.loss(AuxiliaryInputs(**tensors()))) == (['loss_align'] if configs else [])
 
 
 def test_heads_are_initialised():
@@ -36,7 +36,7 @@ def test_heads_are_initialised():
     heads = AuxiliaryHeads([dict(type='AlignmentHead', init_cfg=constant), stock], KNOWN)
     heads.init_weights()
     assert (heads[0].word_proj.weight == 0.5).all()
-    assert heads[1].conv_seg.weight.std() < 0.02  # mmseg's own 0.01
+    assert heads[1].head.conv_seg.weight.std() < 0.02  # mmseg's own 0.01
 
 
 @pytest.mark.parametrize('mode', [False, True])
@@ -50,19 +50,19 @@ def test_both(mode):
     assert (masked.input_ids == 4).sum() == 2 + 3
     if mode:
         with pytest.raises(TypeError, match=r'extra_masked_pass=True: hand grounded_words .* or set extra_masked_pass'):
-            heads.loss(**given, masked_words=masked)
+            heads.loss(AuxiliaryInputs(**given, masked_words=masked))
         given.update(grounded_words=given['words'], grounded_image=given['image'])
-    losses = heads.loss(**given, masked_words=masked)
+    losses = heads.loss(AuxiliaryInputs(**given, masked_words=masked))
     assert set(losses) == {'loss_grounding', 'acc_grounding', 'loss_align'}
-    other = heads.loss(**{**given, 'masked_words': masked, 'grounded_words': torch.randn(2, 5, 8)})
-    assert other['loss_grounding'] != losses['loss_grounding']
+    other = heads.loss(AuxiliaryInputs(**{**given, 'masked_words': masked, 'grounded_words': torch.randn(2, 5, 8)}))
+    assert (other['loss_grounding'] != losses['loss_grounding']) == mode
 
 
 def test_two_of_a_kind():
     init_default_scope('mmseg')
     heads = AuxiliaryHeads([dict(type='AlignmentHead'), dict(type='AlignmentHead')], KNOWN)
     with pytest.raises(ValueError, match='two heads give loss_align; keep one AlignmentHead'):
-        heads.loss(**tensors())
+        heads.loss(AuxiliaryInputs(**tensors()))
 
 
 def test_one_config():
@@ -77,7 +77,7 @@ def test_what_is_missing():
     heads = AuxiliaryHeads([dict(type='AlignmentHead')], KNOWN)
     given = tensors()
     del given['mask_features']
-    with pytest.raises(TypeError, match=r'AlignmentHead requires mask_features: hand it to AuxiliaryHeads\.loss'):
-        heads.loss(**given)
+    with pytest.raises(TypeError, match=r'AlignmentHead reads mask_features: hand them to AuxiliaryInputs'):
+        heads.loss(AuxiliaryInputs(**given))
     with pytest.raises(KeyError, match='NoHead is not registered: name its package in custom_imports'):
         AuxiliaryHeads([dict(type='NoHead')], KNOWN)

@@ -7,7 +7,7 @@ import torch
 from mmengine.logging import MessageHub
 from torch.nn.functional import cross_entropy
 
-from mmmagnet.models.aux_heads import MaskedWords, MaskGroundingHead
+from mmmagnet.models.aux_heads import AuxiliaryInputs, MaskGroundingHead
 from mmmagnet.models.aux_heads.mask_grounding_head import mask_centre
 
 WIDTH, IMAGE_WIDTH, VOCABULARY, MASK = 8, 6, 30, 4
@@ -34,6 +34,10 @@ def inputs(lengths=LENGTHS):
     for index in range(batch):
         truth[index, 0, index : index + 3, 2:5] = 1
     return ids, mask, torch.randn(batch, 7, WIDTH), torch.randn(batch, 2, 3, IMAGE_WIDTH), truth
+
+
+def given(words, mask, image, truth, masked):
+    return AuxiliaryInputs(words=words, word_mask=mask, image=image, gt_masks=truth, masked_words=masked)
 
 
 def within(count, trials, probability):
@@ -77,7 +81,7 @@ def test_loss_is_the_cross_entropy_of_the_chosen_words():
     model = head(mask_prob=1, unmasked_prob=0.5, loss_weight=0.3).eval()
     ids, mask, words, image, truth = inputs()
     masked = model.mask_words(ids, mask)
-    losses = model.loss(words, mask, image, truth, masked)
+    losses = model.loss(given(words, mask, image, truth, masked))
     logits = model.classifier(model.predict_words(words, mask, image, truth))
     chosen = ids > MASK
     assert losses['loss_grounding'].item() == pytest.approx(0.3 * cross_entropy(logits[chosen], ids[chosen]).item())
@@ -94,7 +98,7 @@ def test_the_weight_grows(monkeypatch):
     for step in (None, 0, 2, 3, 9):  # None: no runner counts
         if step is not None:
             hub.update_info('iter', step)
-        found.append(model.loss(words, mask, image, truth, masked)['loss_grounding'].item())
+        found.append(model.loss(given(words, mask, image, truth, masked))['loss_grounding'].item())
     assert [value / found[0] for value in found] == pytest.approx([1, 1 / 4, 3 / 4, 1, 1])
 
 
@@ -104,7 +108,7 @@ def test_no_word_chosen(lengths):
     model = head(mask_prob=0 if lengths is LENGTHS else 1)
     ids, mask, words, image, truth = inputs(lengths)
     words.requires_grad_()
-    losses = model.loss(words, mask, image, truth, model.mask_words(ids, mask))
+    losses = model.loss(given(words, mask, image, truth, model.mask_words(ids, mask)))
     losses['loss_grounding'].backward()
     assert losses['loss_grounding'].item() == 0
     assert losses['acc_grounding'].item() == 0
@@ -117,7 +121,7 @@ def test_no_word_chosen(lengths):
 def test_every_parameter_learns():
     model = head(mask_prob=1)
     ids, mask, words, image, truth = inputs()
-    model.loss(words, mask, image, truth, model.mask_words(ids, mask))['loss_grounding'].backward()
+    model.loss(given(words, mask, image, truth, model.mask_words(ids, mask)))['loss_grounding'].backward()
     assert [name for name, parameter in model.named_parameters() if not parameter.grad.any()] == []
 
 
@@ -168,7 +172,3 @@ def test_mask_centre():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         head(**arguments)
-
-
-def test_masked_words_name_their_fields():
-    assert MaskedWords._fields == ('input_ids', 'positions', 'target')

@@ -49,7 +49,7 @@ def test_definition(size):
 
 
 def test_in_a_segmentor(tiny_config, tiny_batch):
-    """One-way fusion with the whole text encoder first; every parameter gets a gradient, with and without other heads."""
+    """One-way fusion with the whole text encoder first; every weight gets a gradient, with and without other heads."""
     config = {
         **tiny_config,
         'neck': dict(
@@ -68,12 +68,10 @@ def test_in_a_segmentor(tiny_config, tiny_batch):
         losses = model.loss(inputs, samples)
         sum(value for name, value in losses.items() if 'loss' in name).backward()
         assert all(value.isfinite() for value in losses.values())
-        assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+        assert [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
         model.eval()
         with torch.no_grad():
             logits = model.encode_decode(inputs, samples)
-            two = model.decode_head.predict(
-                model._features_of(inputs, samples).maps, [dict(img_shape=tuple(inputs.shape[2:]))]
-            )
-        assert logits.shape == (2, 1, 64, 64)
-        assert torch.equal(logits[:, 0] > 0, two.argmax(1) == 1)
+            two = model.decode_head(model._features_of(inputs, samples)).logits
+        two = F.interpolate(two, (64, 64), mode='bilinear', align_corners=True)
+        torch.testing.assert_close(logits, two[:, 1:] - two[:, :1])

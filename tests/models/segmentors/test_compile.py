@@ -19,15 +19,15 @@ def _forget_graphs():
 
 
 @pytest.mark.parametrize('name', ['backbone', 'text_encoder'])
-def test_a_stage_of_a_encoder(name, tiny_config):
+def test_a_stage_of_an_encoder(name, tiny_config):
     """Forward and backward pass as one graph each, shifted windows and activation checkpointing included."""
     tiny_config['backbone'].update(depths=(2,), num_heads=(1,), with_cp=True)
     tiny_config['text_encoder'].update(stage_ends=(1,), with_cp=True)
     encoder = MODELS.build(tiny_config[name])
     inputs = (torch.randn(1, 8, 8, 32),) if name == 'backbone' else (torch.randn(2, 6, 32), torch.ones(2, 6))
-    stage = torch.compile(encoder.stage, backend='aot_eager', fullgraph=True)
+    stage = torch.compile(encoder.forward_stage, backend='aot_eager', fullgraph=True)
     gradients = []
-    for call in (encoder.stage, stage):
+    for call in (encoder.forward_stage, stage):
         encoder.zero_grad()
         call(0, *inputs).square().sum().backward()
         gradients.append([weight.grad for weight in encoder.parameters() if weight.grad is not None])

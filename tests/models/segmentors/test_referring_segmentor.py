@@ -7,6 +7,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate, pad
 
+from mmmagnet.models.aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from mmmagnet.registry import MODELS
 
 
@@ -22,7 +23,7 @@ def total(losses):
 
 
 def test_features_are_the_loop_over_stages(tiny_config, tiny_batch):
-    """Alignment modules read what the stages gave; the image goes on through the gate, downsampled between stages only."""
+    """Alignment modules read what the stages gave. The image is downsampled between stages only."""
     model = build(tiny_config).eval()
     inputs, samples = tiny_batch()
     ids, mask = (torch.stack([getattr(sample, name) for sample in samples]) for name in ('input_ids', 'word_mask'))
@@ -47,7 +48,7 @@ def test_losses(mode, tiny_config, tiny_batch):
     model = build(tiny_config, **({'extra_masked_pass': mode} if mode is not None else {}))
     losses = model.loss(*tiny_batch())
     names = {'decode.loss_bce', 'decode.loss_dice'}
-    assert losses.keys() == (names | {'loss_grounding', 'acc_grounding', 'loss_align'} if mode else names)
+    assert losses.keys() == (names if mode is None else names | {'loss_grounding', 'acc_grounding', 'loss_align'})
     assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())
     parsed, _ = model.parse_losses(losses)
     torch.testing.assert_close(parsed, total(losses))
@@ -85,6 +86,8 @@ def test_predict(original, tiny_config, tiny_batch):
         full = interpolate(logit[None], original[:2], mode='bilinear', align_corners=False)[0]
         assert sample.pred_sem_seg.data.dtype == torch.uint8
         assert sample.pred_sem_seg.data.equal((full.sigmoid() > 0.5).to(torch.uint8))
+        inside = full.sigmoid()[full > 0]
+        torch.testing.assert_close(sample.score, inside.mean() if len(inside) else torch.tensor(0.0))
 
 
 def test_expression_matters(tiny_config, tiny_batch):
@@ -165,11 +168,11 @@ def test_heads_of_mmseg(labels, tiny_config, tiny_batch):
     losses = model.loss(inputs, samples)
     assert {'decode.loss_ce', 'loss_grounding', 'aux_1.loss_ce'} <= losses.keys()
     total(losses).backward()
+    assert [name for name, weight in model.named_parameters() if weight.requires_grad and weight.grad is None] == []
     model.eval()
     with torch.no_grad():
-        two = model.decode_head.predict(
-            model._features_of(inputs, samples).maps, [dict(img_shape=(64, 64))] * 2, model.test_cfg
-        )
+        maps = model._features_of(inputs, samples).maps
+        two = model.decode_head.head.predict(maps, [dict(img_shape=(64, 64))] * 2, None)
         torch.testing.assert_close(model.encode_decode(inputs, samples), two[:, 1:] - two[:, :1])
 
 
@@ -209,7 +212,8 @@ def test_separate_pass_leaves_the_segmentation_alone(tiny_config, tiny_batch, mo
     assert given.equal(torch.cat([ids, masked.input_ids]))
     assert not masked.input_ids.equal(ids)
 
-    grounding, model.auxiliary_head = model.auxiliary_head[0], model.auxiliary_head[1:]
+    grounding, alignment = model.auxiliary_head
+    model.auxiliary_head = AuxiliaryHeads([alignment])
     torch.testing.assert_close(losses['decode.loss_bce'], model.loss(inputs, samples)['decode.loss_bce'])
     torch.testing.assert_close(losses['decode.loss_dice'], model.loss(inputs, samples)['decode.loss_dice'])
     torch.testing.assert_close(losses['loss_align'], model.loss(inputs, samples)['loss_align'])
@@ -217,7 +221,9 @@ def test_separate_pass_leaves_the_segmentation_alone(tiny_config, tiny_batch, mo
     truth = torch.stack([sample.gt_sem_seg.data for sample in samples])
     word_mask = torch.stack([sample.word_mask for sample in samples])
     features = model.extract_feat(inputs, masked.input_ids, word_mask)
-    expected = grounding.loss(features.words, word_mask, features.image, truth, masked)
+    given = dict(words=features.words, word_mask=word_mask, image=features.image, gt_masks=truth)
+    given.update(masked_words=masked, grounded_words=features.words, grounded_image=features.image)
+    expected = grounding.loss(AuxiliaryInputs(**given))
     torch.testing.assert_close(losses['loss_grounding'], expected['loss_grounding'])
 
 
