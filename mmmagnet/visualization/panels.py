@@ -133,7 +133,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 2, width: int | N
         raise ValueError(f'a contact sheet needs an image and a column: {len(images)} images, {columns} columns')
     cell = max(image.shape[1] for image in images)
     rows = [
-        _beside([_above([image], width=cell) for image in images[start : start + columns]], gap=2 * GAP)
+        _beside([_above([image], width=cell) for image in images[start : start + columns]], gap=4 * GAP)
         for start in range(0, len(images), columns)
     ]
     sheet = _above(rows, gap=GAP)

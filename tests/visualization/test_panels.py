@@ -112,9 +112,9 @@ def test_outline_of_an_enlarged_mask_has_no_stairs():
 def test_contact_sheet():
     images = [np.full((10 + 5 * index, 20, 3), 10 * index, np.uint8) for index in range(3)]
     sheet = contact_sheet(images, columns=2)
-    assert sheet.shape == (15 + GAP + 20, 2 * 20 + 2 * GAP, 3)
+    assert sheet.shape == (15 + GAP + 20, 2 * 20 + 4 * GAP, 3)
     assert (sheet[-20:, :20] == 20).all()
-    assert contact_sheet(images, columns=2, width=28).shape[1] == 28
+    assert contact_sheet(images, columns=2, width=36).shape[1] == 36
     with pytest.raises(ValueError, match='needs an image'):
         contact_sheet([])
 

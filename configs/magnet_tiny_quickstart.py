@@ -1,0 +1,13 @@
+# The quickstart: MagNet in miniature on the easy synthetic set, from nothing, in about five minutes on two CPU cores.
+# magnet_tiny_synthetic.py trains the same network five times as long.
+_base_ = [
+    '_base_/models/magnet_tiny.py',
+    '_base_/datasets/synthetic.py',
+    '_base_/schedules/adamw_poly_quickstart.py',
+    '_base_/default_runtime.py',
+]
+
+model = dict(text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4))
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(indices=14400))
+val_dataloader = dict(num_workers=1)
+test_dataloader = dict(num_workers=1)
