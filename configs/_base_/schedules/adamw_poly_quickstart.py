@@ -1,4 +1,4 @@
-# One pass in 900 steps: a rate for a schedule this short, with a memory (`betas`) as short. The one validation is at the
+# One pass in 1100 steps: a rate for a schedule this short, with a memory (`betas`) as short. The one validation is at the
 # end. A rate of 2.5e-3 learned more slowly.
 _base_ = 'adamw_poly_40e.py'
 
