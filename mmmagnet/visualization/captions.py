@@ -91,7 +91,9 @@ def _wrap(text: str, font: Any, width: int) -> list[str]:
         if line:
             lines.append(line)
         while len(word) > 1 and not fits(word):
-            end = next((n for n in range(len(word) - 1, 1, -1) if fits(word[:n])), 1)
+            end = 1
+            while fits(word[: end + 1]):
+                end += 1
             lines.append(word[:end])
             word = word[end:]
         line = word
