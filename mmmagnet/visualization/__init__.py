@@ -1,5 +1,6 @@
-"""Images of expressions and masks."""
+"""Images of expressions and their masks."""
 
-from .referring_visualizer import ReferringVisualizer, draw_panels, mask_iou, overlay_mask
+from .panels import contact_sheet, draw_panels, mask_iou, overlay_mask
+from .referring_visualizer import ReferringVisualizer
 
-__all__ = ['ReferringVisualizer', 'draw_panels', 'mask_iou', 'overlay_mask']
+__all__ = ['ReferringVisualizer', 'contact_sheet', 'draw_panels', 'mask_iou', 'overlay_mask']
