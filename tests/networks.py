@@ -41,9 +41,7 @@ SMALL = {
     'MaskGroundingHead': dict(mask_prob=0.5, num_heads=2, num_layers=1),
 }
 # of any text encoder
-WORDS = dict(
-    vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16
-)
+WORDS = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16)
 
 
 def needs_extra(config):
