@@ -1,4 +1,4 @@
-"""Words behind the longest sentence change nothing; batches of several sizes: image and mask stay together."""
+"""Words behind the longest expression change nothing; batches of several sizes: image and mask stay together."""
 
 import numpy as np
 import pytest
