@@ -13,7 +13,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 import mmmagnet  # noqa: F401
-from mmmagnet.model_converters.parity import make_entries
+from mmmagnet.model_converters.filling import make_entries
 
 torch.set_num_threads(1)
 
@@ -98,13 +98,13 @@ def tiny_batch():
         samples = []
         for index in range(batch):
             words = torch.randint(MASK + 1, VOCABULARY, (3 + index,), generator=generator)
-            sentence = torch.cat([torch.tensor([CLASSIFY]), words, torch.tensor([SEPARATOR])])
-            pads = length - len(sentence)
+            expression = torch.cat([torch.tensor([CLASSIFY]), words, torch.tensor([SEPARATOR])])
+            pads = length - len(expression)
             sample = SegDataSample(metainfo=dict(ori_shape=original, img_shape=(size, size)))
             sample.set_data(
                 dict(
-                    input_ids=torch.nn.functional.pad(sentence, (0, pads)),
-                    word_mask=torch.nn.functional.pad(torch.ones_like(sentence), (0, pads)),
+                    input_ids=torch.nn.functional.pad(expression, (0, pads)),
+                    word_mask=torch.nn.functional.pad(torch.ones_like(expression), (0, pads)),
                 )
             )
             truth = torch.zeros(1, size, size, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-# A plain baseline: the sentence as a whole conditions every stage of Swin, mmseg's UPerHead decodes.
+# A plain baseline: the expression as a whole conditions every stage of Swin, mmseg's UPerHead decodes.
 _base_ = '../lavt_swin_b.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# LAVT of other parts: mmpretrain's ConvNeXt-T and CLIP's text transformer, run whole before the first alignment module.
+# LAVT of other parts: mmpretrain's ConvNeXt-T and CLIP's text transformer, run whole before the first fusion.
 _base_ = 'magnet_clip.py'
 
 weights = 'https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'

@@ -1,4 +1,4 @@
-# LAVT's one-way alignment modules under mmseg's plainest pair: a dilated ResNet-50, and FCNHead on its last map.
+# LAVT's one-way fusion under mmseg's plainest pair: a dilated ResNet-50, and FCNHead on its last map.
 _base_ = 'lavt_resnet50.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# ConvNeXt-T with UPerHead, mmseg's usual pair, with MagNet's alignment modules to BERT and its training heads.
+# ConvNeXt-T with UPerHead, mmseg's usual pair, with MagNet's alignment modules to BERT and its auxiliary heads.
 _base_ = 'magnet_convnext_tiny.py'
 
 model = dict(

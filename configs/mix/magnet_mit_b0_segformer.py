@@ -1,4 +1,4 @@
-# SegFormer that reads: MiT-B0, MagNet's alignment modules to BERT and its training heads, mmseg's SegformerHead.
+# SegFormer that reads: MiT-B0, MagNet's alignment modules to BERT and its auxiliary heads, mmseg's SegformerHead.
 _base_ = 'magnet_mit_b0.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# MagNet with mmseg's own Swin-T, cut where its maps leave the stages, as image encoder.
+# MagNet with mmseg's own Swin-T, split where its maps leave the stages, as image encoder.
 _base_ = '../magnet_swin_b.py'
 
 weights = 'https://mmassets.onedl.ai/mmsegmentation/v0.5/pretrain/swin/'

@@ -136,7 +136,7 @@ class ReferringInferencer:
         for index, expression in enumerate(texts):
             if not isinstance(expression, str) or not expression.strip():
                 raise DataError(f'expression {index + 1} of {len(texts)} is empty: say what to segment')
-            self._warn_if_cut(expression)
+            self._warn_if_truncated(expression)
         results = []
         for start in range(0, len(texts), self.batch_size):
             results += self._segment(pixels, texts[start : start + self.batch_size])
@@ -195,13 +195,14 @@ class ReferringInferencer:
         samples = self.model.test_step(batch)
         return [_result_of(text, sample) for text, sample in zip(texts, samples, strict=True)]
 
-    def _warn_if_cut(self, expression: str) -> None:
+    def _warn_if_truncated(self, expression: str) -> None:
         for transform in self.pipeline.transforms:
             if isinstance(transform, TokenizeExpression):
                 count = len(load_tokenizer(transform.tokenizer)(expression, verbose=False)['input_ids'])
                 if count > transform.max_length:
                     warnings.warn(
-                        f'expression of {count} tokens is cut to {transform.max_length}: {expression!r}', stacklevel=3
+                        f'expression of {count} tokens is truncated to {transform.max_length}: {expression!r}',
+                        stacklevel=3,
                     )
 
 

@@ -1,4 +1,4 @@
-"""Batches: sentences no longer than the longest of them, and images of several sizes."""
+"""Batches: words trimmed to the longest expression, and images of several sizes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from mmmagnet.registry import MODELS
 
 @MODELS.register_module()
 class ReferringPreProcessor(SegDataPreProcessor):
-    """mmseg's preprocessor that cuts a batch's words behind the longest sentence: pads cost time and change nothing.
+    """mmseg's preprocessor that also trims the words of a batch to its longest expression.
 
-    The length is read before the batch goes to the device, which nobody has to wait for then.
+    Padded words cost time and change nothing. The length is read before the batch goes to the device, so that nothing
+    waits for the device.
 
     Args:
-        mean: Of R, G and B.
-        std: Of R, G and B.
-        bgr_to_rgb: Images come as BGR.
-        size_divisor: In training, pad sides to multiples of it.
-        trim_words: Cut. A network compiled by `torch.compile` is compiled again for a new length, so set it to False
-            there. `ReferringSegmentor` does so where its neck reads pads (``official_compat``).
+        mean: Mean of R, G and B, 0 to 255.
+        std: Standard deviation of R, G and B.
+        bgr_to_rgb: Whether images come as BGR.
+        size_divisor: In training, sides are padded to multiples of it, in pixels.
+        trim_words: Whether to trim. `torch.compile` compiles again for each new length, so set it to False there.
+            `ReferringSegmentor` sets it to False where `FusionNeck.reads_padding`.
+
+    Example:
+        >>> preprocessor = ReferringPreProcessor(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True)
+        >>> data = preprocessor({'inputs': images, 'data_samples': samples}, training=True)
     """
 
     def __init__(
@@ -43,11 +48,11 @@ class ReferringPreProcessor(SegDataPreProcessor):
         self.trim_words = trim_words
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise and stack as mmseg does; then cut.
+        """Normalise and stack as mmseg does; then trim the words.
 
         Args:
             data: ``inputs``, B images (3, H, W), and ``data_samples`` with `input_ids` and `word_mask` (L,).
-            training: As of mmseg's.
+            training: Whether to pad to `size_divisor`.
 
         Returns:
             ``inputs`` (B, 3, H, W) and ``data_samples`` with `input_ids` and `word_mask` of one length, L or less.
@@ -61,7 +66,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
 
 
 def _longest(samples: Sequence[Any] | None) -> int | None:
-    """Words up to the last real one of all sentences; None where that is not known without waiting for a device."""
+    """Words up to the last real one of all expressions; None where that is not known without waiting for a device."""
     masks = [sample.get('word_mask') for sample in samples or []]
     if not masks or any(mask is None or not mask.is_cpu or mask.shape != masks[0].shape for mask in masks):
         return None
@@ -71,19 +76,26 @@ def _longest(samples: Sequence[Any] | None) -> int | None:
 
 @MODELS.register_module()
 class MultiSizePreProcessor(ReferringPreProcessor):
-    """`ReferringPreProcessor` that squashes each training batch to a square of a size drawn for it.
+    """`ReferringPreProcessor` that squashes each training batch to a square of random size.
 
-    One size serves a batch, and all processes: it is drawn by seed and iteration alone, also after an interruption.
-    Let the pipeline squash to the largest size: batches are only made smaller then. Nothing is changed at test time.
+    One size serves a batch on all processes: it follows from seed and iteration alone, also after an interruption.
+    Let the pipeline squash to the largest size, so that batches are only made smaller. Test images stay as they are.
 
     Args:
-        sizes: Sides to draw from, each as likely, in pixels.
-        seed: Of the sizes.
-        mean: Of R, G and B.
-        std: Of R, G and B.
-        bgr_to_rgb: Images come as BGR.
-        size_divisor: In training, pad sides to multiples of it, before anything is squashed.
+        sizes: Sides to choose from, each as likely, in pixels.
+        seed: Seed of the sizes.
+        mean: Mean of R, G and B, 0 to 255.
+        std: Standard deviation of R, G and B.
+        bgr_to_rgb: Whether images come as BGR.
+        size_divisor: In training, sides are padded to multiples of it before the squash, in pixels.
         trim_words: See `ReferringPreProcessor`.
+
+    Raises:
+        ValueError: If `sizes` are none, or below 1.
+
+    Example:
+        >>> preprocessor = MultiSizePreProcessor(sizes=(384, 416, 448, 480))
+        >>> preprocessor({'inputs': images, 'data_samples': samples}, training=True)['inputs'].shape
     """
 
     def __init__(

@@ -125,8 +125,8 @@ def test_image_is_turned_upright(inferencer, pixels, tmp_path):
     assert np.array_equal(read_image(path), np.rot90(pixels, -1))
 
 
-def test_long_expression_is_cut_with_a_warning(inferencer, pixels):
-    with pytest.warns(UserWarning, match='32 tokens is cut to 20'):
+def test_long_expression_is_truncated_with_a_warning(inferencer, pixels):
+    with pytest.warns(UserWarning, match='32 tokens is truncated to 20'):
         inferencer(pixels, MANY_WORDS)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
@@ -142,11 +142,11 @@ def test_empty_expression(inferencer, pixels, text):
 def test_wrong_images(inferencer, pixels, tmp_path):
     with pytest.raises(FileNotFoundError, match='no such image file'):
         inferencer(tmp_path / 'none.png', 'x')
-    text, cut = tmp_path / 'a.png', tmp_path / 'b.png'
+    text, half = tmp_path / 'a.png', tmp_path / 'b.png'
     text.write_text('no image')
-    Image.fromarray(pixels).save(cut)
-    cut.write_bytes(cut.read_bytes()[:2000])
-    for path in (text, cut):
+    Image.fromarray(pixels).save(half)
+    half.write_bytes(half.read_bytes()[:2000])
+    for path in (text, half):
         with pytest.raises(DataError, match=f'{path}: not a whole image'):
             inferencer(path, 'x')
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / 'deep.png')

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mmmagnet.model_converters import Difference, compare, load_cases
-from mmmagnet.model_converters.parity import make_entries, make_inputs
+from mmmagnet.model_converters.filling import make_entries, make_inputs
 from mmmagnet.utils.errors import CheckpointError
 
 DATA = Path(__file__).parents[1] / 'data' / 'official_parity'

@@ -1,4 +1,4 @@
-"""Words behind the longest sentence change nothing; batches of several sizes: image and mask stay together."""
+"""Words behind the longest expression change nothing; batches of several sizes: image and mask stay together."""
 
 import numpy as np
 import pytest
@@ -146,7 +146,10 @@ def test_trimmed_words_change_no_loss_and_no_mask(mode, tiny_config, tiny_batch)
 
 def test_a_neck_that_reads_pads_is_given_them(tiny_config, tiny_batch):
     tiny_config['neck']['official_compat'] = True
-    model = MODELS.build({**tiny_config, 'data_preprocessor': dict(type='ReferringPreProcessor')})
+    preprocessor = dict(type='ReferringPreProcessor')
+    with pytest.raises(ValueError, match=r'neck reads padded words: set model\.data_preprocessor\.trim_words=False'):
+        MODELS.build({**tiny_config, 'data_preprocessor': preprocessor})
+    model = MODELS.build({**tiny_config, 'data_preprocessor': {**preprocessor, 'trim_words': False}})
     data = through(model.data_preprocessor, tiny_batch, True)
     assert all(len(sample.input_ids) == 20 for sample in data['data_samples'])
 

@@ -1,4 +1,4 @@
-# LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first alignment module, alignment modules go one way.
+# LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first fusion, which goes one way.
 _base_ = 'magnet_swin_b.py'
 
 model = dict(

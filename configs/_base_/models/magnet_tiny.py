@@ -44,8 +44,8 @@ model = dict(
         decoder_ffn=128,
     ),
     auxiliary_head=[
-        # `separate`: masking the only pass would starve a text encoder that learns from nothing. A weight of 0.1: at 1.0
-        # it learns which words go together, and fails on pairs of colour and shape that it has not seen.
+        # an extra pass: masking the only one would starve a text encoder that learns from nothing. A weight of 0.1: at
+        # 1.0 it learns which words go together, and fails on pairs of colour and shape that it has not seen.
         dict(type='MaskGroundingHead', extra_masked_pass=True, num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
         dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
     ],

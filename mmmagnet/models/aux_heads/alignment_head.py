@@ -27,7 +27,7 @@ class AlignmentHead(AuxiliaryHead):
         >>> words, word_mask = torch.rand(2, 8, 768), torch.ones(2, 8)
         >>> image, gt_masks = torch.rand(2, 4, 4, 1024), torch.ones(2, 1, 128, 128)
         >>> given = dict(words=words, word_mask=word_mask, image=image, gt_masks=gt_masks)
-        >>> head.loss(AuxiliaryInputs(**given, mask_features=torch.rand(2, 256, 32, 32)))
+        >>> losses = head.loss(AuxiliaryInputs(**given, mask_features=torch.rand(2, 256, 32, 32)))
     """
 
     reads_words = True

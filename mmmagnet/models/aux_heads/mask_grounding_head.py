@@ -1,4 +1,4 @@
-"""Mask Grounding: guess masked words from the rest of the sentence, the image and the place of the mask."""
+"""Mask Grounding: predict masked words from the rest of the expression, the image and the place of the mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs, MaskedWords
 class MaskGroundingHead(AuxiliaryHead):
     """The paper's Mask Grounding (docs/paper.md [P]; numbers marked there are [R]).
 
-    Training only. It works on any text and image tokens: `mask_words` before the text encoder, `loss` after it.
+    It exists in training only and works on any text and image tokens: `mask_words` before the text encoder, `loss`
+    after it.
 
     Args:
         text_channels: D, width of the words and of the predictor.
@@ -26,9 +27,9 @@ class MaskGroundingHead(AuxiliaryHead):
         vocab_size: Size of the vocabulary that is predicted.
         mask_token_id: Id of [MASK], whose embedding in the text encoder is the learnable masked word.
         mask_prob: Probability of choosing each real word [R].
-        unmasked_prob: Share of the chosen words that stay what they are [R].
-        extra_masked_pass: Whether masked words are read in a second pass for this head alone; otherwise the one pass is
-            masked, and the masked words also drive the segmentation [R].
+        unmasked_prob: Probability of leaving a chosen word as it is [R].
+        extra_masked_pass: Whether masked words run through the encoders in a second pass, for this head alone.
+            Otherwise they run in the only pass and also drive the segmentation [R].
         num_layers: Transformer layers M of the predictor [R].
         num_heads: Their heads [R].
         dropout: Their dropout.
@@ -93,25 +94,25 @@ class MaskGroundingHead(AuxiliaryHead):
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords:
         """Choose real words and mask most of them; [CLS], [SEP] and pads are never chosen.
 
-        Positions are drawn on the CPU, so that only those are scored later without waiting for the device, and the draw
-        does not depend on the device.
+        Positions are chosen on the CPU: the choice does not depend on the device, and scoring them alone later needs no
+        wait for it.
 
         Args:
-            input_ids: (B, L), each row [CLS] words [SEP] pads. In a row that was cut at L, and so lost its [SEP], the
-                last word is not chosen either.
+            input_ids: (B, L), each row [CLS] words [SEP] pads. In a row that was
+                truncated to L, and so lost its [SEP], the last word is not chosen either.
             word_mask: (B, L), 1 = real word.
         """
-        drawn = (torch.rand(input_ids.shape) < self.mask_prob).flatten().nonzero().squeeze(1)
-        kept = torch.rand(drawn.shape) < self.unmasked_prob
-        drawn, kept = drawn.to(input_ids.device, non_blocking=True), kept.to(input_ids.device, non_blocking=True)
+        chosen = (torch.rand(input_ids.shape) < self.mask_prob).flatten().nonzero().squeeze(1)
+        kept = torch.rand(chosen.shape) < self.unmasked_prob
+        chosen, kept = chosen.to(input_ids.device, non_blocking=True), kept.to(input_ids.device, non_blocking=True)
         # the first token is [CLS]; a word is followed by another real token, [SEP] is not
-        word = F.pad(word_mask[:, 2:], (1, 1)).flatten()[drawn].bool()
-        original = input_ids.flatten()[drawn]
+        word = F.pad(word_mask[:, 2:], (1, 1)).flatten()[chosen].bool()
+        original = input_ids.flatten()[chosen]
         masked = input_ids.flatten().scatter(
-            0, drawn, torch.where(word & ~kept, torch.full_like(original, self.mask_token_id), original)
+            0, chosen, torch.where(word & ~kept, torch.full_like(original, self.mask_token_id), original)
         )
         return MaskedWords(
-            input_ids=masked.view_as(input_ids), positions=drawn, target=original.masked_fill(~word, -100)
+            input_ids=masked.view_as(input_ids), positions=chosen, target=original.masked_fill(~word, -100)
         )
 
     def loss(self, inputs: AuxiliaryInputs) -> dict[str, Tensor]:
@@ -161,12 +162,12 @@ class MaskGroundingHead(AuxiliaryHead):
         }
 
     def predict_words(self, words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor) -> Tensor:
-        """Hidden states (B, L, D) from which the masked words are guessed; arguments as of `loss`."""
+        """Hidden states (B, L, D) from which masked words are predicted; see `AuxiliaryInputs` for the arguments."""
         length, width = words.shape[1:]
-        height, columns = image.shape[1:3]
+        h, w = image.shape[1:3]
         words = words + sine_positions_1d(length, width, words.device) + self.type_embed[0]
         pixels = self.image_proj(image.flatten(1, 2))
-        pixels = pixels + sine_positions_2d(height, columns, width, words.device) + self.type_embed[1]
+        pixels = pixels + sine_positions_2d(h, w, width, words.device) + self.type_embed[1]
         place = self.mask_encoder(mask_centre(gt_masks)).unsqueeze(1) + self.type_embed[2]
         tokens = torch.cat([words, pixels.to(words.dtype), place.to(words.dtype)], dim=1)
         hidden_tokens = F.pad(word_mask == 0, (0, tokens.shape[1] - length))

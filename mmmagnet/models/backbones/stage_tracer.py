@@ -1,4 +1,4 @@
-"""Where a backbone can be cut: found by watching one of its forward passes."""
+"""Where the stages of a backbone are, found by tracing one of its forward passes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmmagnet.utils.errors import ConfigError
 
 Size = tuple[int, int]
-Print = tuple[int, int, int]
+Fingerprint = tuple[int, int, int]
 
 
 class Step(NamedTuple):
@@ -52,29 +52,29 @@ class Step(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call that can be repeated on another map, in the pass that was watched.
+    """A call that can be repeated on another map, as it was in the traced pass.
 
     Attributes:
         step: How to repeat it.
-        taken: What the map was.
-        given: What it became.
-        started: When; calls inside of it start later and end earlier.
-        ended: When.
+        taken: Fingerprint of the map that it takes.
+        given: Fingerprint of the map that it gives.
+        started: Count at its start; calls inside of it start later and end earlier.
+        ended: Count at its end.
     """
 
     step: Step
-    taken: Print
-    given: Print
+    taken: Fingerprint
+    given: Fingerprint
     started: int
     ended: int
 
 
-class Cut(NamedTuple):
-    """A backbone as steps.
+class StageTrace(NamedTuple):
+    """The steps that a backbone consists of.
 
     Attributes:
         stages: The steps to each stage's map, from the map before or from the image.
-        norms: What each output is made of its stage's map by; None where the map itself is the output.
+        norms: The step from each stage's map to the backbone's output; None where the map itself is the output.
         channels: C_i.
     """
 
@@ -83,21 +83,21 @@ class Cut(NamedTuple):
     channels: tuple[int, ...]
 
 
-def find_cut(backbone: nn.Module, image: Tensor) -> Cut:
+def trace_stages(backbone: nn.Module, image: Tensor) -> StageTrace:
     """Find the modules that carry the map from stage to stage, by one forward pass.
 
-    A map is known again by its values, in whatever layout it is. From the last output the way is followed back to the
-    image, from what a module takes to the module that gives it. Every other output must lie on that way, or be made by
-    a module (a norm) of a map that does.
+    A fingerprint of its values identifies a map in every layout. The path is followed back from the last output to the
+    image, from the input of a module to the module that gives it. Every other output must lie on that path, or be the
+    result of a module (a norm) that reads a map on it.
 
     Args:
         backbone: In evaluation mode. Gives maps (B, C_i, H_i, W_i), fine to coarse.
-        image: Noise (1, 3, H, W). W is 1.5 H and H is no multiple of 3: so layouts are told apart by their shapes.
+        image: Noise (1, 3, H, W). W is 1.5 H and H is no multiple of 3, so that shapes tell layouts apart.
 
     Raises:
-        ConfigError: If the backbone cannot be cut.
+        ConfigError: If the backbone cannot be split into stages.
     """
-    calls, outputs = _watch(backbone, image)
+    calls, outputs = _record_calls(backbone, image)
     kind = type(backbone).__name__
     if not isinstance(outputs, (tuple, list)) or len(outputs) < 2:
         raise ConfigError(f'{kind} gives one map: set its out_indices=(0, 1, 2, 3) to get one of each stage')
@@ -108,9 +108,9 @@ def find_cut(backbone: nn.Module, image: Tensor) -> Cut:
                 f'{kind}: output {index} is {shape} instead of a map (B, C, H, W): switch off what pools or flattens '
                 'it (gap_before_final_norm=False)'
             )
-    wanted = [_print(output) for output in outputs]
-    way = _follow_back(calls, wanted[-1], _print(image), kind)
-    places = {call.given: index for index, call in enumerate(way)}
+    wanted = [fingerprint(output) for output in outputs]
+    path = _follow_back(calls, wanted[-1], fingerprint(image), kind)
+    places = {call.given: index for index, call in enumerate(path)}
     makers = {call.given: call for call in calls}
     norms: list[Step | None] = [None] * len(outputs)
     ends = []
@@ -121,50 +121,50 @@ def find_cut(backbone: nn.Module, image: Tensor) -> Cut:
             output = maker.taken
         if output not in places:
             raise ConfigError(
-                f'{kind} cannot be cut into stages: output {stage} is not on the way to output {len(wanted) - 1}'
+                f'{kind} cannot be split into stages: output {stage} is not on the path to output {len(wanted) - 1}'
             )
         ends.append(places[output] + 1)
     kinds = {type(backbone.get_submodule(norm.name)) for norm in norms[:-1] if norm is not None}
-    if all(norms[:-1]) and type(backbone.get_submodule(way[-1].step.name)) in kinds:
-        norms[-1] = way.pop().step  # like the others, but nothing follows it
-    starts, ends = [0, *ends], [*ends, len(way)]
+    if all(norms[:-1]) and type(backbone.get_submodule(path[-1].step.name)) in kinds:
+        norms[-1] = path.pop().step  # like the others, but nothing follows it
+    starts, ends = [0, *ends], [*ends, len(path)]
     if any(start >= end for start, end in zip(starts, ends, strict=True)):
-        raise ConfigError(f'{kind} cannot be cut into stages: its outputs do not follow one from another')
-    stages = [[call.step for call in way[start:end]] for start, end in zip(starts, ends, strict=True)]
-    return Cut(stages, norms, tuple(output.shape[1] for output in outputs))
+        raise ConfigError(f'{kind} cannot be split into stages: its outputs do not follow one from another')
+    stages = [[call.step for call in path[start:end]] for start, end in zip(starts, ends, strict=True)]
+    return StageTrace(stages, norms, tuple(output.shape[1] for output in outputs))
 
 
-def _follow_back(calls: list[Call], wanted: Print, image: Print, kind: str) -> list[Call]:
+def _follow_back(calls: list[Call], wanted: Fingerprint, image: Fingerprint, kind: str) -> list[Call]:
     """The calls that lead from the image to a map, outermost ones first where calls are nested."""
-    way: list[Call] = []
+    path: list[Call] = []
     for call in reversed(calls):
-        if call.given == wanted and (not way or call.ended < way[-1].started):
-            way.append(call)
+        if call.given == wanted and (not path or call.ended < path[-1].started):
+            path.append(call)
             wanted = call.taken
     if wanted != image:
-        what = f'what {way[-1].step.name} takes' if way else 'its last output'
+        what = f'what {path[-1].step.name} takes' if path else 'its last output'
         raise ConfigError(
-            f'{kind} cannot be cut into stages: {what} is not one map given by one of its modules (it adds positions '
+            f'{kind} cannot be split into stages: {what} is not one map given by one of its modules (it adds positions '
             'or tokens, or joins branches)'
         )
-    return way[::-1]
+    return path[::-1]
 
 
-def _watch(backbone: nn.Module, image: Tensor) -> tuple[list[Call], Any]:
-    """Run a backbone: its calls that can be repeated, in the order in which they end, and what it gives."""
+def _record_calls(backbone: nn.Module, image: Tensor) -> tuple[list[Call], Any]:
+    """Run a backbone; return its calls that can be repeated, in the order in which they end, and its outputs."""
     calls: list[Call] = []
-    open_calls: list[tuple[int, Print | None]] = []
+    open_calls: list[tuple[int, Fingerprint | None]] = []
     clock = itertools.count()
     size = (image.shape[2], image.shape[3])
 
     def start(module: nn.Module, args: tuple) -> None:
-        open_calls.append((next(clock), _print(args[0]) if args and isinstance(args[0], Tensor) else None))
+        open_calls.append((next(clock), fingerprint(args[0]) if args and isinstance(args[0], Tensor) else None))
 
     def end(name: str, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
         started, taken = open_calls.pop()
         step = _step_of(name, args, kwargs, output, size)
         if step is not None and taken is not None:
-            calls.append(Call(step, taken, _print(_split(output)[0]), started, next(clock)))
+            calls.append(Call(step, taken, fingerprint(_split(output)[0]), started, next(clock)))
 
     handles = []
     for name, module in backbone.named_modules():
@@ -181,7 +181,7 @@ def _watch(backbone: nn.Module, image: Tensor) -> tuple[list[Call], Any]:
 
 
 def _step_of(name: str, args: tuple, kwargs: dict, output: Any, image: Size) -> Step | None:
-    """The step that repeats a call; None where more than a map, its size and plain settings went in or came out."""
+    """The step that repeats a call; None if it takes or gives more than a map, its size and plain settings."""
     result, stated = _split(output)
     before, after = _layout_of(args[0] if args else None, image), _layout_of(result, image)
     if before is None or after is None:
@@ -215,7 +215,7 @@ def _split(output: Any) -> tuple[Any, Size | None]:
 
 
 def _layout_of(value: Any, image: Size) -> tuple[str, Size] | None:
-    """Layout and (H, W) of a map, told by the ratio of its sides, which is the image's."""
+    """Layout and (H, W) of a map, found by the ratio of its sides, which is the image's."""
     if not isinstance(value, Tensor) or value.ndim not in (3, 4):
         return None
     shape = tuple(value.shape)
@@ -230,7 +230,7 @@ def _layout_of(value: Any, image: Size) -> tuple[str, Size] | None:
     return None
 
 
-def _print(value: Tensor) -> Print:
-    """What the values of a map are, in whatever order: their number and two sums of their bits, exact modulo 2^64."""
+def fingerprint(value: Tensor) -> Fingerprint:
+    """A map's values in whatever order: their number and two sums of their bits, exact modulo 2^64."""
     bits = value.detach().float().contiguous().view(torch.int32).long()
     return bits.numel(), int(bits.sum()), int((bits * bits).sum())

@@ -1,4 +1,4 @@
-"""Swin Transformer, cut into stages so that an alignment module can sit between them."""
+"""Swin Transformer, split into stages so that fusion can sit between them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ class PatchMerging(nn.Module):
         """(B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2C)."""
         height, width = image.shape[1:3]
         image = F.pad(image, (0, 0, 0, width % 2, 0, height % 2))
-        neighbours = [image[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        neighbours = [image[:, y::2, x::2] for x in (0, 1) for y in (0, 1)]
         return self.reduction(self.norm(torch.cat(neighbours, dim=3)))
 
 
 @MODELS.register_module()
 class StagedSwin(BaseModule):
-    """Swin Transformer (arXiv 2103.14030) as `stem`, `stage` and `downsample`; no norm after a stage [O].
+    """Swin Transformer (arXiv 2103.14030) as `stem`, `forward_stage` and `downsample`; no norm after a stage [O].
 
     Args:
         embed_dims: C, width of the first stage; stage i has C * 2^(i-1).
@@ -67,7 +67,13 @@ class StagedSwin(BaseModule):
             only (MMEngine calls it when a training starts), so the model builds without the file.
         partial: Accept a `pretrained` file that leaves weights of the encoder untouched. By default that is an error.
         with_cp: Activation checkpointing of its blocks: they run again in the backward pass.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
+
+    Example:
+        >>> encoder = StagedSwin(embed_dims=32, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8), window_size=4)
+        >>> image = encoder.forward_stage(0, encoder.stem(torch.rand(1, 3, 64, 64)))
+        >>> encoder.downsample(0, image).shape
+        torch.Size([1, 8, 8, 64])
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class ReferringDecodeHead(BaseModule):
 
     Example:
         >>> @MODELS.register_module()
-        ... class SentenceHead(ReferringDecodeHead):
+        ... class ExpressionHead(ReferringDecodeHead):
         ...     reads_words = True
         ...
         ...     def __init__(self, in_channels, text_channels, init_cfg=None):

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 def checkpointed(function: Callable[..., Any], *inputs: Any, active: bool) -> Any:
     """Call a function; if `active`, what its backward pass needs is computed again there instead of being kept.
 
-    Gradients are the same: random numbers (dropout, stochastic depth) are drawn again as they were.
+    Gradients are the same: random numbers (dropout, stochastic depth) are the same in both passes.
 
     Args:
         function: A layer.

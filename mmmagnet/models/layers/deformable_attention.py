@@ -138,12 +138,12 @@ def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
 
     # written out to the last axes, again
     sizes = level_sizes(tuple(shapes), value.device).unsqueeze(1).repeat(1, points, 1).to(wide)  # (S, P, 2)
-    columns = sizes[..., 0].int() + 2
-    ends = columns.new_tensor([0] + [level.shape[1] for level in framed]).cumsum(0, dtype=torch.int32)
+    widths = sizes[..., 0].int() + 2
+    ends = widths.new_tensor([0] + [level.shape[1] for level in framed]).cumsum(0, dtype=torch.int32)
     head = torch.arange(heads, dtype=torch.int32, device=value.device).view(heads, 1, 1)
-    origin = (ends[: len(shapes), None] + columns + 1) * heads + head + planes  # (B, 1, h, S, P): row of pixel (0, 0)
-    one = torch.ones_like(columns)
-    steps = torch.stack([one - 1, one, columns, columns + 1]) * heads  # (4, S, P): to the pixels around
+    origin = (ends[: len(shapes), None] + widths + 1) * heads + head + planes  # (B, 1, h, S, P): row of pixel (0, 0)
+    one = torch.ones_like(widths)
+    steps = torch.stack([one - 1, one, widths, widths + 1]) * heads  # (4, S, P): to the pixels around
 
     results = []
     block = max(_BLOCK // batch, 1)
@@ -152,7 +152,7 @@ def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
         corner = places.floor()
         right, below = (places - corner).unbind(-1)  # (B, q, h, S, P)
         x, y = corner.int().unbind(-1)
-        index = ((y * columns + x) * heads + origin).unsqueeze(3) + steps  # (B, q, h, 4, S, P)
+        index = ((y * widths + x) * heads + origin).unsqueeze(3) + steps  # (B, q, h, 4, S, P)
         index = index.clamp(0, len(rows) - 1)  # what is not finite has a row, too
         share = share.to(wide)
         lower = share * below

@@ -33,9 +33,9 @@ def sine_positions_2d(height: int, width: int, channels: int, device: torch.devi
         raise ValueError(f'sine positions of a map need a multiple of 4 channels, got {channels}')
     y = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * 2 * math.pi
     x = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * 2 * math.pi
-    rows = _waves(y, channels // 2)[:, None].expand(height, width, -1)
-    columns = _waves(x, channels // 2)[None].expand(height, width, -1)
-    return torch.cat([rows, columns], dim=2).flatten(0, 1).to(device)
+    along_y = _waves(y, channels // 2)[:, None].expand(height, width, -1)
+    along_x = _waves(x, channels // 2)[None].expand(height, width, -1)
+    return torch.cat([along_y, along_x], dim=2).flatten(0, 1).to(device)
 
 
 @lru_cache(maxsize=64)

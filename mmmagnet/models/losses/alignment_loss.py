@@ -1,4 +1,4 @@
-"""Cross-modal alignment loss: pixels of the mask agree with each other and with the words, and not with the rest."""
+"""Cross-modal alignment loss: pixels of the mask agree with each other and the words, and not with the rest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class CrossModalAlignmentLoss(nn.Module):
     """Pixel-to-pixel and pixel-to-text InfoNCE (the paper has such a loss [P]; this form is [R]).
 
     With P the L2-normalised features in the mask, N those outside, their plain means mean(P) and mean(N), t the
-    L2-normalised sentence, and ``nce(a, {b}) = -log(exp(a) / (exp(a) + sum(exp(b))))``, the loss of a sample is the sum
-    of three means::
+    L2-normalised expression, and ``nce(a, {b}) = -log(exp(a) / (exp(a) + sum(exp(b))))``, the loss of a sample is the
+    sum of three means::
 
         p in P:  nce(p . mean(P) / tau1,  {p . n / tau1 : n in N})
         n in N:  nce(n . mean(N) / tau1,  {n . p / tau1 : p in P})
@@ -26,8 +26,15 @@ class CrossModalAlignmentLoss(nn.Module):
     Args:
         pixel_temperature: tau1.
         text_temperature: tau2.
-        num_samples: At most so many pixels of each side are drawn, anew at each call; means are over all pixels.
+        num_samples: Largest number of pixels of each side, sampled anew at each call; means are over all pixels.
         loss_weight: Factor of the result.
+
+    Example:
+        >>> loss = CrossModalAlignmentLoss(num_samples=64)
+        >>> inside = torch.zeros(2, 100, dtype=torch.bool)
+        >>> inside[:, :30] = True
+        >>> loss(torch.randn(2, 100, 32), torch.randn(2, 32), inside).shape
+        torch.Size([])
     """
 
     def __init__(
@@ -43,12 +50,12 @@ class CrossModalAlignmentLoss(nn.Module):
         self.num_samples = num_samples
         self.loss_weight = loss_weight
 
-    def forward(self, pixels: Tensor, sentence: Tensor, inside: Tensor, outside: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, expression: Tensor, inside: Tensor, outside: Tensor | None = None) -> Tensor:
         """Loss of a batch.
 
         Args:
             pixels: Pixel features, (B, N, E); any length, normalised here.
-            sentence: t, (B, E); normalised here.
+            expression: t, (B, E); normalised here.
             inside: (B, N) bool, the mask.
             outside: (B, N) bool, what is not; default: all the rest. Pixels in neither are unknown and do not count.
 
@@ -57,20 +64,20 @@ class CrossModalAlignmentLoss(nn.Module):
         """
         outside = ~inside if outside is None else outside
         with torch.autocast(pixels.device.type, enabled=False):  # it would take the products out of fp32
-            return self._compare(pixels.float(), sentence.float(), inside, outside)
+            return self._compare(pixels.float(), expression.float(), inside, outside)
 
-    def _compare(self, pixels: Tensor, sentence: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-        pixels, sentence = F.normalize(pixels, dim=2), F.normalize(sentence, dim=1)
+    def _compare(self, pixels: Tensor, expression: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
+        pixels, expression = F.normalize(pixels, dim=2), F.normalize(expression, dim=1)
         mean_in, mean_out = _mean_where(pixels, inside), _mean_where(pixels, outside)
-        drawn_in, valid_in = self._draw(pixels, inside)
-        drawn_out, valid_out = self._draw(pixels, outside)
+        sampled_in, valid_in = self._sample(pixels, inside)
+        sampled_out, valid_out = self._sample(pixels, outside)
 
-        cross = drawn_in @ drawn_out.transpose(1, 2) / self.pixel_temperature  # (B, K, K)
-        text_in, text_out = (torch.einsum('bke,be->bk', drawn, sentence) for drawn in (drawn_in, drawn_out))
+        cross = sampled_in @ sampled_out.transpose(1, 2) / self.pixel_temperature  # (B, K, K)
+        text_in, text_out = (torch.einsum('bke,be->bk', sampled, expression) for sampled in (sampled_in, sampled_out))
         per_sample = (
-            _nce(torch.einsum('bke,be->bk', drawn_in, mean_in) / self.pixel_temperature, cross, valid_in, valid_out)
+            _nce(torch.einsum('bke,be->bk', sampled_in, mean_in) / self.pixel_temperature, cross, valid_in, valid_out)
             + _nce(
-                torch.einsum('bke,be->bk', drawn_out, mean_out) / self.pixel_temperature,
+                torch.einsum('bke,be->bk', sampled_out, mean_out) / self.pixel_temperature,
                 cross.transpose(1, 2),
                 valid_out,
                 valid_in,
@@ -80,7 +87,7 @@ class CrossModalAlignmentLoss(nn.Module):
         both = valid_in.any(1) & valid_out.any(1)
         return self.loss_weight * (per_sample * both).mean()
 
-    def _draw(self, pixels: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(self, pixels: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
         """Up to `num_samples` pixels of `where`: features (B, K, E), and which of the K exist (B, K)."""
         count = min(self.num_samples, pixels.shape[1])
         if count == pixels.shape[1]:

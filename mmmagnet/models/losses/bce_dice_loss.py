@@ -19,6 +19,11 @@ class BCEDiceLoss(nn.Module):
         bce_weight: Weight of the cross-entropy (mean over pixels).
         dice_weight: Weight of the Dice loss.
         ignore_index: Pixels with this label count in neither.
+
+    Example:
+        >>> loss = BCEDiceLoss(bce_weight=2.0, dice_weight=2.0)
+        >>> sorted(loss(torch.randn(2, 3, 8, 8), torch.ones(2, 1, 8, 8)))
+        ['loss_bce', 'loss_dice']
     """
 
     def __init__(self, bce_weight: float = 2.0, dice_weight: float = 2.0, ignore_index: int = 255) -> None:

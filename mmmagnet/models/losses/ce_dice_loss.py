@@ -22,6 +22,11 @@ class CEDiceLoss(nn.Module):
         dice_weight: Weight of the Dice loss.
         class_weight: Of background and foreground in the cross-entropy [R: LAVT's 0.9 and 1.1].
         ignore_index: Pixels with this label count in neither.
+
+    Example:
+        >>> loss = CEDiceLoss(ce_weight=1.0, dice_weight=1.0)
+        >>> sorted(loss(torch.randn(2, 2, 8, 8), torch.ones(2, 1, 8, 8)))
+        ['loss_ce', 'loss_dice']
     """
 
     class_weight: Tensor

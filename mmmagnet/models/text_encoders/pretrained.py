@@ -1,4 +1,4 @@
-"""Architectures and weights of transformers' text encoders, for encoders that are cut into stages."""
+"""Architectures and weights of transformers' text encoders, for encoders that are split into stages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mmmagnet.utils.checkpoint import load_checked
 from mmmagnet.utils.errors import CheckpointError
 
 
-def cut_layers(settings: Any, stage_ends: Sequence[int]) -> None:
-    """Let an encoder's configuration end where the last stage does.
+def drop_later_layers(settings: Any, stage_ends: Sequence[int]) -> None:
+    """Reduce an encoder's configuration to the layers up to the end of the last stage.
 
     Raises:
         ValueError: If the stages do not follow one another, or the encoder has too few layers.
@@ -28,7 +28,7 @@ def cut_layers(settings: Any, stage_ends: Sequence[int]) -> None:
 
 
 def read_weights(pretrained: str, from_pretrained: Callable[..., Any], **options: Any) -> dict[str, Tensor]:
-    """Weights that a folder or a model of the hub really holds: transformers makes up what lacks.
+    """Weights that a folder or a model of the hub really holds; transformers invents missing ones.
 
     Args:
         pretrained: Name or folder.

@@ -1,4 +1,4 @@
-"""A BERT-type encoder of transformers, cut into stages so that an alignment module can sit between them."""
+"""A BERT-type encoder of transformers, split into stages so that fusion can sit between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
 from ..layers import checkpointed
-from .pretrained import cut_layers, fill_encoder, read_weights
+from .pretrained import drop_later_layers, fill_encoder, read_weights
 
 # id of [MASK] in the published vocabularies of each kind
 _MASK_TOKENS = {'bert': 103, 'electra': 103, 'roberta': 50264, 'xlm-roberta': 250001}
@@ -23,24 +23,32 @@ _MASK_TOKENS = {'bert': 103, 'electra': 103, 'roberta': 50264, 'xlm-roberta': 25
 
 @MODELS.register_module()
 class StagedBert(BaseModule):
-    """BERT and its kin (MiniLM, RoBERTa, ELECTRA) as `stem` and `stage`.
+    """BERT and its kin (MiniLM, RoBERTa, ELECTRA) as `stem` and `forward_stage`.
 
     Args:
         config: The architecture: keywords of a transformers configuration with its ``model_type``, or the name or
             folder of one (``package://module/folder`` for a folder inside an installed package).
         stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used. With
-            the same number for all, the whole encoder runs before the first alignment module, as LAVT has it.
+            the same number for all, the whole encoder runs before the first fusion, as in LAVT.
         mask_token_id: Id of [MASK] in the vocabulary. Mask Grounding replaces words by it. Default: that of the
             published vocabularies of the ``model_type``; None where there is none or `config` has fewer words.
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
-        init_cfg: As of every MMEngine module.
+        init_cfg: MMEngine initialisation config.
 
     Raises:
         ValueError: If the encoder is not ``embeddings`` and ``encoder.layer`` alone, or has too few layers, or
             `mask_token_id` is not in its vocabulary.
+
+    Example:
+        >>> sizes = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64)
+        >>> encoder = StagedBert(dict(model_type='bert', **sizes), stage_ends=(1, 2, 3, 4))
+        >>> word_mask = torch.ones(1, 5, dtype=torch.long)
+        >>> words = encoder.stem(torch.tensor([[101, 1996, 2417, 2482, 102]]), word_mask)
+        >>> encoder.forward_stage(0, words, word_mask).shape
+        torch.Size([1, 5, 32])
     """
 
     def __init__(
@@ -58,7 +66,7 @@ class StagedBert(BaseModule):
             settings = AutoConfig.from_pretrained(resolve_model_path(config), trust_remote_code=False)
         else:
             settings = AutoConfig.for_model(**config)
-        cut_layers(settings, stage_ends)
+        drop_later_layers(settings, stage_ends)
         bert = AutoModel.from_config(settings, **_without_pooler(settings))
         parts = ('embeddings.', 'embeddings_project.', 'encoder.layer.')
         others = [name for name, _ in bert.named_parameters() if not name.startswith(parts)]
@@ -97,7 +105,7 @@ class StagedBert(BaseModule):
         """Load `pretrained`, where it is given.
 
         Raises:
-            CheckpointError: If the weights are not to be had, or belong to an encoder of another size.
+            CheckpointError: If the weights cannot be loaded, or belong to an encoder of another size.
         """
         super().init_weights()
         if self.pretrained is not None:

@@ -1,4 +1,4 @@
-"""CLIP's text transformer, cut into stages so that an alignment module can sit between them."""
+"""CLIP's text transformer, split into stages so that fusion can sit between them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
 from ..layers import TextAdapter, checkpointed
-from .pretrained import cut_layers, fill_encoder, read_weights
+from .pretrained import drop_later_layers, fill_encoder, read_weights
 
 
 @MODELS.register_module()
 class StagedClipText(BaseModule):
-    """CLIP's text transformer as `stem` and `stage`: a word sees those before it only.
+    """CLIP's text transformer as `stem` and `forward_stage`: a word sees those before it only.
 
     Its final norm belongs to the last layer: it acts at the end of the first stage that has run all layers.
 
@@ -43,6 +43,13 @@ class StagedClipText(BaseModule):
 
     Raises:
         ValueError: If the encoder has too few layers.
+
+    Example:
+        >>> encoder = StagedClipText({}, stage_ends=(3, 6, 9, 12))
+        >>> word_mask = torch.ones(1, 4, dtype=torch.long)
+        >>> words = encoder.stem(torch.tensor([[49406, 320, 2368, 49407]]), word_mask)
+        >>> encoder.forward_stage(0, words, word_mask).shape
+        torch.Size([1, 4, 512])
     """
 
     def __init__(
@@ -64,7 +71,7 @@ class StagedClipText(BaseModule):
             settings = CLIPTextConfig.from_pretrained(resolve_model_path(config))
         else:
             settings = CLIPTextConfig(**config)
-        cut_layers(settings, stage_ends)
+        drop_later_layers(settings, stage_ends)
         settings._attn_implementation = 'sdpa'
         model = CLIPTextModel(settings)
         text = getattr(model, 'text_model', model)
@@ -104,7 +111,7 @@ class StagedClipText(BaseModule):
         """Load `pretrained`, where it is given; an added [MASK] stays as it is.
 
         Raises:
-            CheckpointError: If the weights are not to be had, or belong to an encoder of another size.
+            CheckpointError: If the weights cannot be loaded, or belong to an encoder of another size.
         """
         super().init_weights()
         if self.pretrained is None:

@@ -30,10 +30,10 @@ def test_what_the_loss_is_given():
     losses = head.loss(given(words, word_mask, features, truth))
     assert losses.keys() == {'loss_align'}
 
-    pixels, sentence, inside, outside = head.align.given
+    pixels, expression, inside, outside = head.align.given
     torch.testing.assert_close(pixels, features.permute(0, 2, 3, 1).reshape(2, 6, 4))
     projected = words @ head.word_proj.weight.T + head.word_proj.bias
-    torch.testing.assert_close(sentence, torch.stack([projected[0].mean(0), projected[1, :3].mean(0)]))
+    torch.testing.assert_close(expression, torch.stack([projected[0].mean(0), projected[1, :3].mean(0)]))
     assert inside.tolist() == [[True, True, False, False, False, False], [False, False, False, False, True, True]]
     assert outside.tolist() == [[False, False, True, True, True, True], 6 * [False]]  # half unknown: in neither
 
@@ -44,7 +44,7 @@ def test_default_loss():
     truth[0, 0, :2] = 1
     words, features = torch.randn(1, 3, 6), torch.randn(1, 4, 4, 4)
     word_mask = torch.tensor([[1, 1, 0]])
-    sentence = head.word_proj(words[:, :2]).mean(1)
-    expected = head.align(features.flatten(2).transpose(1, 2), sentence, truth.flatten(1) == 1)
+    expression = head.word_proj(words[:, :2]).mean(1)
+    expected = head.align(features.flatten(2).transpose(1, 2), expression, truth.flatten(1) == 1)
     torch.testing.assert_close(head.loss(given(words, word_mask, features, truth))['loss_align'], expected)
     assert head.align.loss_weight == 0.5

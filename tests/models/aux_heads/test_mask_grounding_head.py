@@ -12,7 +12,7 @@ from mmmagnet.models.aux_heads.mask_grounding_head import mask_centre
 
 WIDTH, IMAGE_WIDTH, VOCABULARY, MASK = 8, 6, 30, 4
 CLASSIFY, SEPARATOR, PAD = 2, 3, 0
-LENGTHS = (7, 4, 2, 3)  # of the sentences with [CLS] and [SEP]; the third has no words
+LENGTHS = (7, 4, 2, 3)  # of the expressions with [CLS] and [SEP]; the third has no words
 
 
 def head(**arguments):
@@ -20,15 +20,15 @@ def head(**arguments):
     return MaskGroundingHead(WIDTH, IMAGE_WIDTH, VOCABULARY, MASK, **{**given, **arguments})
 
 
-def sentences(lengths, columns=7):
-    ids = torch.full((len(lengths), columns), PAD)
+def expressions(lengths, length=7):
+    ids = torch.full((len(lengths), length), PAD)
     for row, length in zip(ids, lengths, strict=True):
         row[:length] = torch.tensor([CLASSIFY, *torch.randint(5, VOCABULARY, (length - 2,)), SEPARATOR])
     return ids, (ids != PAD).long()
 
 
 def inputs(lengths=LENGTHS):
-    ids, mask = sentences(lengths)
+    ids, mask = expressions(lengths)
     batch = len(lengths)
     truth = torch.zeros(batch, 1, 8, 8, dtype=torch.uint8)
     for index in range(batch):
@@ -47,7 +47,7 @@ def within(count, trials, probability):
 
 @pytest.mark.parametrize(('mask_prob', 'unmasked_prob'), [(0.15, 0.1), (0.5, 0.3), (1, 0), (1, 1), (0, 0.1)])
 def test_which_words_are_masked(mask_prob, unmasked_prob):
-    ids, mask = sentences(LENGTHS * 1000)
+    ids, mask = expressions(LENGTHS * 1000)
     masked = head(mask_prob=mask_prob, unmasked_prob=unmasked_prob).mask_words(ids, mask)
     chosen = masked.positions[masked.target >= 0]
     original, result = ids.flatten(), masked.input_ids.flatten()
@@ -65,13 +65,13 @@ def test_which_words_are_masked(mask_prob, unmasked_prob):
 
 
 def test_every_word_can_be_masked_in_a_full_row():
-    ids, mask = sentences((7,), columns=7)
+    ids, mask = expressions((7,), length=7)
     masked = head(mask_prob=1, unmasked_prob=0).mask_words(ids, mask)
     assert masked.input_ids.tolist() == [[CLASSIFY, *[MASK] * 5, SEPARATOR]]
 
 
 def test_ids_are_not_changed_in_place():
-    ids, mask = sentences(LENGTHS)
+    ids, mask = expressions(LENGTHS)
     before = ids.clone()
     head(mask_prob=1).mask_words(ids, mask)
     assert ids.equal(before)

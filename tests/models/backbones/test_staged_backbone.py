@@ -1,4 +1,4 @@
-"""Backbones of mmseg and mmpretrain, cut: their maps, and what cannot be cut."""
+"""Backbones of mmseg and mmpretrain, split into stages: their maps, and what cannot be split."""
 
 import copy
 import importlib.util
@@ -29,7 +29,7 @@ MAPS = dict(out_indices=ALL, gap_before_final_norm=False)
 RESNET = dict(depth=18, base_channels=8, stem_channels=8)
 
 # config, C_i, whether outputs are norms of what goes on
-CUT = {
+SPLIT = {
     'ResNet': (dict(type='ResNet', **RESNET), (8, 16, 32, 64), False),
     'ResNet, frozen': (dict(type='ResNet', frozen_stages=1, norm_eval=True, **RESNET), (8, 16, 32, 64), False),
     'ResNetV1c': (dict(type='ResNetV1c', **RESNET), (8, 16, 32, 64), False),
@@ -111,13 +111,13 @@ def run(encoder, inputs):
 
 
 def make(name):
-    config, *expected = CUT[name]
+    config, *expected = SPLIT[name]
     if config['type'].startswith('mmpretrain'):
         pytest.importorskip('mmpretrain.models')
     return copy.deepcopy(config), *expected
 
 
-@pytest.mark.parametrize('name', CUT)
+@pytest.mark.parametrize('name', SPLIT)
 def test_maps_are_the_backbones_own(name):
     """Its outputs, or what its output norms take; also on sides that no stride divides."""
     config, channels, normed = make(name)
@@ -145,7 +145,7 @@ def test_maps_are_the_backbones_own(name):
     assert encoder.num_stages == 4
 
 
-@pytest.mark.parametrize('name', CUT)
+@pytest.mark.parametrize('name', SPLIT)
 def test_every_weight_learns(name):
     """Each free parameter has a gradient, or DDP stops; what a stage is handed is what it continues from."""
     config, *_ = make(name)
@@ -165,7 +165,7 @@ def test_every_weight_learns(name):
 
 
 def test_size_is_reached_before_the_stage():
-    encoder = StagedBackbone(CUT['MiT'][0]).eval()
+    encoder = StagedBackbone(SPLIT['MiT'][0]).eval()
     image = encoder.stem(torch.randn(1, 3, 64, 96))
     assert image.shape == (1, 16, 24, 8)
     assert encoder.forward_stage(0, image).shape == (1, 16, 24, 8)
@@ -185,7 +185,7 @@ def test_weights_come_by_the_backbones_own_init_cfg(tmp_path):
 
 def test_copies_and_other_devices():
     """A copy (of an averaging hook, say) runs on its own weights; building without memory gives the same names."""
-    encoder = StagedBackbone(CUT['Swin'][0]).eval()
+    encoder = StagedBackbone(SPLIT['Swin'][0]).eval()
     twin = copy.deepcopy(encoder)
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -194,14 +194,17 @@ def test_copies_and_other_devices():
             parameter.zero_()
         torch.testing.assert_close(run(twin, inputs)[-1], before)
     with torch.device('meta'):
-        empty = build_image_encoder(CUT['Swin'][0])
+        empty = build_image_encoder(SPLIT['Swin'][0])
     assert {parameter.device.type for parameter in empty.parameters()} == {'meta'}
     assert empty.state_dict().keys() == encoder.state_dict().keys()
 
 
 @pytest.mark.parametrize(
     ('config', 'kind'),
-    [(dict(type='StagedSwin', embed_dims=8, depths=(1,), num_heads=(1,)), StagedSwin), (CUT['MiT'][0], StagedBackbone)],
+    [
+        (dict(type='StagedSwin', embed_dims=8, depths=(1,), num_heads=(1,)), StagedSwin),
+        (SPLIT['MiT'][0], StagedBackbone),
+    ],
 )
 def test_a_staged_encoder_is_left_as_it_is(config, kind):
     assert type(build_image_encoder(config)) is kind
@@ -270,16 +273,19 @@ def test_only_norms_are_left_out():
     ('config', 'message'),
     [
         (dict(type=Shifted), 'its parameter shift acts between modules'),
-        (dict(type=Activated), 'Activated cannot be cut into stages: what second takes is not one map given by one of'),
-        (dict(type=Parallel), 'Parallel cannot be cut into stages: output 0 is not on the way to output 1'),
-        (dict(type=Upright), 'Upright cannot be cut into stages: its modules alone do not give output 1'),
+        (
+            dict(type=Activated),
+            'Activated cannot be split into stages: what second takes is not one map given by',
+        ),
+        (dict(type=Parallel), 'Parallel cannot be split into stages: output 0 is not on the path to output 1'),
+        (dict(type=Upright), 'Upright cannot be split into stages: its modules alone do not give output 1'),
         (
             dict(type='VisionTransformer', img_size=(64, 96), embed_dims=8, num_layers=4, num_heads=2, out_indices=ALL),
-            'VisionTransformer cannot be cut into stages: its last output is not one map',
+            'VisionTransformer cannot be split into stages: its last output is not one map',
         ),
         (
             dict(type='SwinTransformer', use_abs_pos_embed=True, window_size=4, pretrain_img_size=32, **FOUR),
-            'SwinTransformer cannot be cut into stages: it does not take images of every size .*must match',
+            'SwinTransformer cannot be split into stages: it does not take images of every size .*must match',
         ),
         (dict(type='ResNet', out_indices=(3,), **RESNET), r'ResNet gives one map: set its out_indices=\(0, 1, 2, 3\)'),
         (dict(type='NoSuchNet'), "backbone 'NoSuchNet' is not registered: name its package in custom_imports"),

@@ -15,10 +15,10 @@ MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
 def reference(layer, image, words, mask):
     """One sample, one head at a time; padded words are left out."""
     results = []
-    for tokens, sentence, real in zip(image, words, mask.bool(), strict=True):
-        sentence = sentence[real]
+    for tokens, expression, real in zip(image, words, mask.bool(), strict=True):
+        expression = expression[real]
         query = normalise(layer.query_norm, layer.query(tokens))
-        key, value = layer.key(sentence), layer.value(sentence)
+        key, value = layer.key(expression), layer.value(expression)
         heads = []
         for head in torch.arange(WIDTH).chunk(layer.num_heads):
             similarity = query[:, head] @ key[:, head].T / math.sqrt(WIDTH)
@@ -87,7 +87,7 @@ def test_token_norm_over_marked_tokens():
         torch.testing.assert_close(result[mask], TokenInstanceNorm()(row[mask][None])[0])
 
 
-def test_token_norm_of_an_empty_sentence_is_finite():
+def test_token_norm_of_an_empty_expression_is_finite():
     assert TokenInstanceNorm()(torch.randn(1, 4, 2), torch.zeros(1, 4)).isfinite().all()
 
 

@@ -1,4 +1,4 @@
-"""Pixel attention, against its formula sentence by sentence."""
+"""Attention of words to pixels, against its formula, expression by expression."""
 
 import math
 
@@ -19,16 +19,16 @@ def normalise(tokens):
 def reference(layer, words, image, mask, official_compat):
     """What the real words become. The release scales queries and shifts similarities by BERT's additive mask."""
     results = []
-    for sentence, tokens, real in zip(words, image, mask.bool(), strict=True):
-        sentence = sentence if official_compat else sentence[real]
-        query, key, value = layer.query(sentence), normalise(layer.key(tokens)), normalise(layer.value(tokens))
+    for expression, tokens, real in zip(words, image, mask.bool(), strict=True):
+        expression = expression if official_compat else expression[real]
+        query, key, value = layer.query(expression), normalise(layer.key(tokens)), normalise(layer.value(tokens))
         if official_compat:
             additive = torch.where(real, 0.0, -10000.0).double()[:, None]
             similarity = (query * additive) @ key.T / math.sqrt(WIDTH) + (1e4 * additive - 1e4)
         else:
             similarity = query @ key.T / math.sqrt(WIDTH)
         attended = normalise(layer.out(similarity.softmax(1) @ value))
-        result = gelu(layer.fuse(gelu(layer.text(sentence)) * attended))
+        result = gelu(layer.fuse(gelu(layer.text(expression)) * attended))
         results.append(result[real] if official_compat else result)
     return torch.cat(results)
 
@@ -47,7 +47,9 @@ def test_reference(official_compat, tokens, randomised):
     result = layer(words, image, MASK.double())[MASK.bool()]
     expected = reference(layer, words, image, MASK, official_compat)
     torch.testing.assert_close(result, expected)
-    sought = (image, *layer.parameters())
+    frozen = {name for name, weight in layer.named_parameters() if not weight.requires_grad}
+    assert frozen == (set() if official_compat else {'key.bias', 'value.bias'})
+    sought = (image, *(weight for weight in layer.parameters() if weight.requires_grad))
     found, wanted = (torch.autograd.grad(value.square().sum(), sought) for value in (result, expected))
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)
 

@@ -57,7 +57,7 @@ def test_pooled_attention(size, randomised):
     torch.testing.assert_close(layer(image, words, mask), context.permute(0, 2, 3, 1).flatten(1, 2))
 
 
-def test_bridge(randomised):
+def test_alignment_module(randomised):
     """All three results, from V and T as they came out of the stage: no side reads what the other has changed."""
     model = randomised(neck(pool_sizes=(1, 2, 3)))
     for stage, fusion in enumerate(model.stages):
@@ -114,6 +114,31 @@ def test_text_gate_at_the_start(official_compat):
     gate = model.stages[0].text_gate
     assert not gate.outer.weight.any()
     assert gate.inner.weight.any() != official_compat
+
+
+@pytest.mark.parametrize(
+    ('maps', 'image', 'words', 'frozen'),
+    [
+        ((0, 1), True, True, []),
+        ((1,), True, True, ['stages.0.mixer', 'stages.0.pyramid']),
+        ((0, 1), False, True, ['stages.1.gate']),
+        ((0, 1), True, False, ['stages.1.text_attention', 'stages.1.text_gate']),
+    ],
+)
+def test_freeze_unread(maps, image, words, frozen):
+    """What is frozen is what a loss over the results that are read does not reach."""
+    model = neck()
+    biases = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert {name.split('.', 2)[2] for name in biases} == {'text_attention.key.bias', 'text_attention.value.bias'}
+    model.freeze_unread(maps, image, words)
+    found = {name for name, weight in model.named_parameters() if not weight.requires_grad} - biases
+    assert {'.'.join(name.split('.')[:3]) for name in found} == set(frozen)
+    given, text, mask = inputs(dtype=torch.float32)
+    first, given, text = model.fuse(0, given, text, mask)
+    second, given, text = model.fuse(1, torch.cat([given, given], dim=3), text, mask)
+    read = [result for index, result in enumerate((first, second)) if index in maps]
+    sum(result.sum() for result in (*read, *image * [given], *words * [text])).backward()
+    assert {name for name, weight in model.named_parameters() if weight.grad is None} == found | biases
 
 
 def test_heads_of_each_stage():

@@ -1,4 +1,4 @@
-"""Early fusion by the mean of the words, against its formula, and with heads of training on a head of mmseg."""
+"""Early fusion by the mean of the words, against its formula, and with auxiliary heads on a head of mmseg."""
 
 import pytest
 import torch

@@ -5,7 +5,7 @@ import torch
 from probe_grounding import probe_grounding
 from torch.nn.utils import parameters_to_vector
 
-from mmmagnet.models.aux_heads import AuxiliaryHeads
+from mmmagnet.models.aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from mmmagnet.registry import MODELS
 from mmmagnet.utils.errors import ConfigError
 
@@ -23,6 +23,12 @@ def gradient(part, loss):
     return parameters_to_vector(torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True))
 
 
+def given(features, masks, drawn):
+    words, image = features.words, features.image
+    own = dict(words=words, word_mask=features.word_mask, image=image, grounded_words=words, grounded_image=image)
+    return AuxiliaryInputs(**own, gt_masks=masks, masked_words=drawn)
+
+
 def test_against_reference(model, tiny_batch):
     inputs, samples = tiny_batch(batch=3)
     torch.manual_seed(5)
@@ -37,12 +43,12 @@ def test_against_reference(model, tiny_batch):
     assert (drawn.target >= 0).any()
     other = [2, 0, 1]
     with torch.no_grad():
-        _, image, words = model.extract_feat(inputs, drawn.input_ids, real)
-        _, other_image, other_words = model.extract_feat(inputs[other], drawn.input_ids, real)
+        features = model.extract_feat(inputs, drawn.input_ids, real)
+        others = model.extract_feat(inputs[other], drawn.input_ids, real)
         expected = {
-            'own': head.loss(words, real, image, masks, drawn),
-            'image of another': head.loss(other_words, real, other_image, masks, drawn),
-            'place of another': head.loss(words, real, image, masks[other], drawn),
+            'own': head.loss(given(features, masks, drawn)),
+            'image of another': head.loss(given(others, masks, drawn)),
+            'place of another': head.loss(given(features, masks[other], drawn)),
         }
     assert found['batches'] == 1
     for name, result in expected.items():

@@ -7,7 +7,7 @@ from measurements import auxiliary_share, benchmark
 from mmengine.config import ConfigDict
 from mmseg.models import BaseSegmentor
 
-from mmmagnet.models.aux_heads import AuxiliaryHeads
+from mmmagnet.models.aux_heads import AuxiliaryHead, AuxiliaryHeads
 from mmmagnet.registry import MODELS
 
 NETWORK = {'image encoder', 'text encoder', 'alignment modules', 'decode head', 'all'}
@@ -60,10 +60,13 @@ def test_share_of_auxiliary_heads_of_known_cost(heads, share, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(module.time, 'perf_counter', lambda: clock[0])
 
-    class Head(torch.nn.Module):
+    class Head(AuxiliaryHead):
         def __init__(self, seconds):
             super().__init__()
             self.seconds = seconds
+
+        def loss(self, inputs):
+            return {}
 
     class Model:
         auxiliary_head = AuxiliaryHeads([Head(seconds) for seconds in heads])
