@@ -77,13 +77,6 @@ class Converter:
         """Largest error of an array of a parity case, as a part of its largest number."""
         return next((bound for pattern, bound in self.tolerances.items() if re.match(pattern, array)), self.tolerance)
 
-    @staticmethod
-    def word_table(model: Any) -> Tensor:
-        """The network's table of words, (V, D)."""
-        return model.text_encoder.embeddings.get_submodule(
-            'token_embedding' if hasattr(model.text_encoder.embeddings, 'token_embedding') else 'word_embeddings'
-        ).weight
-
     def convert(
         self, entries: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path = 'checkpoint'
     ) -> tuple[dict[str, Tensor], list[str]]:

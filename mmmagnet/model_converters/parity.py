@@ -129,7 +129,7 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
         CheckpointError: If the network cannot take the case, or the case expects no array that we compute.
     """
     model = build(case, published)
-    _check_table(case, len(case.converter.word_table(model)))
+    _check_text(case, model.text_encoder)
     arrays = case.converter.arrays(model, case.settings)
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
@@ -142,11 +142,10 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     return differences
 
 
-def _check_table(case: Case, words: int) -> None:
-    if case.settings['vocab_size'] > words:
-        raise CheckpointError(
-            f'case {case.name!r}: vocab_size is {case.settings["vocab_size"]}, the network takes {words}'
-        )
+def _check_text(case: Case, text_encoder: Any) -> None:
+    for field, most in (('vocab_size', text_encoder.vocab_size), ('tokens', text_encoder.max_tokens)):
+        if case.settings[field] > most:
+            raise CheckpointError(f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {most}')
 
 
 def _check_settings(settings: Any, case: str) -> None:

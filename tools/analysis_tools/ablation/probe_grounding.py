@@ -70,7 +70,11 @@ def probe_grounding(model: Any, batches: Iterable[dict[str, Any]]) -> dict[str, 
         raise ConfigError(f'{type(model).__name__}: auxiliary_head has no MaskGroundingHead to probe')
     model.eval()  # no dropout, which would hide small differences
     found, weight, count = torch.zeros(len(SHOWN), 2), head.loss_weight, 0
-    parts = {name: list(part.parameters()) for name, part in model.named_children() if part is not heads}
+    parts = {
+        name: [weight for weight in part.parameters() if weight.requires_grad]
+        for name, part in model.named_children()
+        if part is not heads
+    }
     parts = {name: weights for name, weights in parts.items() if weights}
     sums: dict[str, Any] = {name: {} for name in ('rest', 'grounding')}
     for batch in batches:

@@ -18,7 +18,7 @@ def model(request, tiny_config):
 
 
 def gradient(part, loss):
-    weights = list(part.parameters())
+    weights = [weight for weight in part.parameters() if weight.requires_grad]
     found = torch.autograd.grad(loss, weights, retain_graph=True, allow_unused=True)
     return parameters_to_vector(torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True))
 
