@@ -62,7 +62,16 @@ TINY = dict(
         decoder_ffn=64,
     ),
     auxiliary_head=[
-        dict(type='MaskGroundingHead', mask_prob=0.5, num_layers=1, num_heads=4, dropout=0.0),
+        dict(
+            type='MaskGroundingHead',
+            mask_prob=0.5,
+            num_layers=1,
+            num_heads=4,
+            width=None,
+            ffn_width=None,
+            bert_style=False,
+            dropout=0.0,
+        ),
         dict(type='AlignmentHead'),
     ],
 )

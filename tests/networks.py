@@ -38,7 +38,7 @@ SMALL = {
     'UPerHead': dict(channels=8),
     'SegformerHead': dict(channels=8),
     'FCNHead': dict(channels=8),
-    'MaskGroundingHead': dict(mask_prob=0.5, num_heads=2, num_layers=1),
+    'MaskGroundingHead': dict(mask_prob=0.5, num_heads=2, num_layers=1, width=16, ffn_width=16),
 }
 # of any text encoder
 WORDS = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=16)

@@ -35,12 +35,19 @@ class Plan:
     data: str | None = 'data/synthetic_easy'  # None: inside the work dir
     counts: dict[str, int] = field(default_factory=dict)  # split -> images, where not the generator's default
     options: tuple[str, ...] = ()  # NAME=VALUE, instead of the config's
+    processes: int = 1  # of the training on CPUs; they share the batch
 
 
 TINY = 'configs/magnet_tiny_synthetic.py'
 PLANS = {
-    'fast': Plan(TINY, 'work_dirs/quickstart', '30 minutes'),
-    'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes'),
+    'fast': Plan(
+        'configs/magnet_tiny_quickstart.py',
+        'work_dirs/quickstart',
+        '5 minutes',
+        data='data/synthetic_quickstart',
+        counts={'train': 6100, 'val': 200, 'testA': 200, 'testB': 200},
+    ),
+    'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes', processes=2),
     'smoke': Plan(
         TINY,
         'work_dirs/smoke',
@@ -63,10 +70,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description='Train MagNet in miniature on synthetic data, score it and show it.',
     )
     kind = parser.add_mutually_exclusive_group()
-    for name, text in (
-        ('smoke', 'every step on a handful of images, in a minute: the scores mean nothing'),
-        ('long', f'the documented training of {PLANS["long"].duration}'),
-    ):
+    kinds = {'smoke': 'every step on a handful of images: the scores mean nothing', 'long': 'the 30-minute training'}
+    for name, text in kinds.items():
         kind.add_argument(f'--{name}', dest='plan', action='store_const', const=name, default='fast', help=text)
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='default: a GPU if there is one')
     folders = ', '.join(f'{plan.work_dir} ({name})' for name, plan in PLANS.items())
@@ -136,6 +141,7 @@ def run_stage(name: str, command: Sequence[str | Path], log: Path) -> None:
     """
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1', 'PYTHON': sys.executable}
     environment.setdefault('OMP_WAIT_POLICY', 'passive')  # spinning threads stall each other on a busy machine
+    environment.setdefault('OMP_NUM_THREADS', str(min(2, os.cpu_count() or 1)))
     display, last = Display(), ['']
     with (
         log.open('w', encoding='utf-8') as file,
@@ -193,8 +199,8 @@ def prepare_work_dir(plan: Plan, work_dir: Path, config: dict) -> None:
 
 
 def training_command(plan: Plan, batch_size: int, on_gpu: bool) -> list[str]:
-    """The start of the training: two processes share the batch on CPUs, as small tensors gain little from threads."""
-    processes = 1 if on_gpu else min(2, os.cpu_count() or 1)
+    """The start of the training: one process, or as many on CPUs as the plan says."""
+    processes = 1 if on_gpu else min(plan.processes, os.cpu_count() or 1)
     if processes == 1:
         return [sys.executable, 'tools/train.py', plan.config, '--cfg-options', *plan.options]
     shared = [f'train_dataloader.batch_size={batch_size // processes}', 'train_dataloader.num_workers=1']
@@ -259,14 +265,10 @@ def quickstart(args: argparse.Namespace) -> None:
     heading('scores: val, testA and testB, then val with the expressions of each image swapped (a minute)')
     score: list[str | Path] = [sys.executable, 'tools/test.py', plan.config, checkpoint, '--data-root', data, *device]
     files = [work_dir / 'scores.json', work_dir / 'scores_swapped.json']
-    passes: list[tuple[Path, list]] = [
-        (
-            files[0],
-            ['--split', 'val', 'testA', 'testB', '--show-dir', work_dir / 'images', '--show-limit', str(SHOWN_IMAGES)],
-        ),
-        (files[1], ['--split', 'val', '--swap-expressions']),
-    ]
-    for file, more in passes:
+    show = ['--show-dir', work_dir / 'images', '--show-limit', str(SHOWN_IMAGES)]
+    swapped: list[str | Path] = ['--split', 'val', '--swap-expressions']
+    passes = [['--split', 'val', 'testA', 'testB', *show], swapped]
+    for file, more in zip(files, passes, strict=True):
         where = ['--work-dir', work_dir / 'test', '--metrics-out', file]
         run_stage('scores', [*score, *where, *more], file.with_suffix('.log'))
 

@@ -4,6 +4,9 @@ _base_ = 'lavt.py'
 
 model = dict(
     auxiliary_head=[
-        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.015))
+        dict(
+            type='AlignmentHead',
+            loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.015, **_base_.sharp),
+        )
     ]
 )

@@ -3,5 +3,5 @@ _base_ = 'lavt_minilm.py'
 
 settings = dict(mask_prob=0.5, extra_masked_pass=True, loss_weight=0.01, loss_weight_warmup_iters=900)
 model = dict(
-    auxiliary_head=[dict(type='MaskGroundingHead', num_layers=2, num_heads=4, dropout=0.0, **settings)],
+    auxiliary_head=[dict(type='MaskGroundingHead', **_base_.small_predictor, **settings)],
 )

@@ -10,7 +10,10 @@ settings = dict(mask_prob=0.5, extra_masked_pass=True, loss_weight=0.1, loss_wei
 model = dict(
     text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4),
     auxiliary_head=[
-        dict(type='MaskGroundingHead', num_layers=2, num_heads=4, dropout=0.0, **settings),
-        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
+        dict(type='MaskGroundingHead', **_base_.small_predictor, **settings),
+        dict(
+            type='AlignmentHead',
+            loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5, **_base_.sharp),
+        ),
     ],
 )

@@ -83,10 +83,15 @@ def test_progress(quickstart, line, progress):
     ('arguments', 'training'),
     [
         (
-            ['--device', 'cpu'],
+            ['--long', '--device', 'cpu'],
             'bash tools/dist_train.sh configs/magnet_tiny_synthetic.py 2 --cfg-options train_dataloader.batch_size=16 '
             'train_dataloader.num_workers=1 '
             '--work-dir {work} --data-root {root}/data/synthetic_easy --resume --device cpu',
+        ),
+        (
+            ['--device', 'cpu'],
+            '{python} tools/train.py configs/magnet_tiny_quickstart.py --cfg-options '
+            '--work-dir {work} --data-root {root}/data/synthetic_quickstart --resume --device cpu',
         ),
         (
             ['--smoke', '--device', 'cuda'],

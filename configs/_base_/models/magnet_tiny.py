@@ -1,4 +1,8 @@
 # MagNet in miniature: the same parts, small enough to learn small sets from nothing on a laptop's CPU.
+# a predictor and temperatures that suit a network this small; the author's are for the full size
+small_predictor = dict(num_layers=2, num_heads=4, width=None, ffn_width=None, bert_style=False, dropout=0.0)
+sharp = dict(pixel_temperature=0.07, text_temperature=0.07)
+
 model = dict(
     type='ReferringSegmentor',
     data_preprocessor=dict(
@@ -46,7 +50,7 @@ model = dict(
     auxiliary_head=[
         # an extra pass: masking the only one would starve a text encoder that learns from nothing. A weight of 0.1: at
         # 1.0 it learns which words go together, and fails on pairs of colour and shape that it has not seen.
-        dict(type='MaskGroundingHead', extra_masked_pass=True, num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1),
-        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5)),
+        dict(type='MaskGroundingHead', extra_masked_pass=True, loss_weight=0.1, **small_predictor),
+        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=64, loss_weight=0.5, **sharp)),
     ],
 )

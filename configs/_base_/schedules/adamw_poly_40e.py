@@ -1,5 +1,5 @@
 # AdamW 5e-5 at an effective batch of 32, poly decay per iteration, 40 epochs; an epoch is one pass over the refs
-# (docs/paper.md: [R], the baseline's defaults). With fewer GPUs than 32 / batch_size raise `accumulative_counts`.
+# (the author's values [A] in the reproduction notes). With fewer GPUs than 32 / batch_size raise `accumulative_counts`.
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='GroupingOptimWrapperConstructor',

@@ -13,6 +13,12 @@ from mmmagnet.registry import MODELS
 from ..layers import sine_positions_1d, sine_positions_2d
 from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs, MaskedWords
 
+MAX_WORDS = 128
+"""Learned positions of words."""
+
+MAP_SIDE = 15
+"""Side of the map that has a learned position for each place: stage 4 of a 480 x 480 image. Others are interpolated."""
+
 
 @MODELS.register_module()
 class MaskGroundingHead(AuxiliaryHead):
@@ -22,7 +28,7 @@ class MaskGroundingHead(AuxiliaryHead):
     after it.
 
     Args:
-        text_channels: D, width of the words and of the predictor.
+        text_channels: D, width of the words.
         image_channels: C_4, width of the image tokens.
         vocab_size: Size of the vocabulary that is predicted.
         mask_token_id: Id of [MASK], whose embedding in the text encoder is the learnable masked word.
@@ -30,9 +36,13 @@ class MaskGroundingHead(AuxiliaryHead):
         unmasked_prob: Probability of leaving a chosen word as it is [R].
         extra_masked_pass: Whether masked words run through the encoders in a second pass, for this head alone.
             Otherwise they run in the only pass and also drive the segmentation [R].
-        num_layers: Transformer layers M of the predictor [R].
-        num_heads: Their heads [R].
-        dropout: Their dropout.
+        num_layers: Transformer layers of the predictor [A].
+        num_heads: Heads of each [A].
+        width: Width of the predictor; None is D, without a projection of the words [A].
+        ffn_width: Hidden width of its FFNs; None is `width` [A].
+        bert_style: Whether positions are learned, norms have BERT's eps, and BERT's prediction head guesses the words
+            [A]. Otherwise positions are sines and one linear layer guesses them.
+        dropout: Dropout of the predictor [A].
         loss_weight: Factor of the loss.
         loss_weight_warmup_iters: Steps over which the factor grows linearly to `loss_weight`, counted by the runner.
         init_cfg: MMEngine initialisation config.
@@ -60,8 +70,11 @@ class MaskGroundingHead(AuxiliaryHead):
         mask_prob: float = 0.15,
         unmasked_prob: float = 0.1,
         extra_masked_pass: bool = False,
-        num_layers: int = 6,
+        num_layers: int = 8,
         num_heads: int = 8,
+        width: int | None = 512,
+        ffn_width: int | None = 3072,
+        bert_style: bool = True,
         dropout: float = 0.1,
         loss_weight: float = 1.0,
         loss_weight_warmup_iters: int = 0,
@@ -83,13 +96,23 @@ class MaskGroundingHead(AuxiliaryHead):
             )
         self.loss_weight = loss_weight
         self.loss_weight_warmup_iters = loss_weight_warmup_iters
-        width = text_channels
+        self.word_proj = nn.Identity() if width is None else nn.Linear(text_channels, width)
+        width = width or text_channels
         self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.image_proj = nn.Linear(image_channels, width)
         self.type_embed = nn.Parameter(0.02 * torch.randn(3, width))  # text, image, mask
-        layer = nn.TransformerEncoderLayer(width, num_heads, width, dropout, activation='gelu', batch_first=True)
+        eps = 1e-12 if bert_style else 1e-5
+        layer = nn.TransformerEncoderLayer(
+            width, num_heads, ffn_width or width, dropout, activation='gelu', layer_norm_eps=eps, batch_first=True
+        )
         self.predictor = nn.TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
-        self.classifier = nn.Linear(width, vocab_size)
+        self.classifier: nn.Module = nn.Linear(width, vocab_size)
+        self.bert_style = bert_style
+        if bert_style:
+            self.word_position_embeddings = nn.Parameter(0.02 * torch.randn(MAX_WORDS, width))
+            self.image_position_embeddings = nn.Parameter(0.02 * torch.randn(1, width, MAP_SIDE, MAP_SIDE))
+            transform = [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=eps)]
+            self.classifier = nn.Sequential(*transform, self.classifier)
 
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords:
         """Choose real words and mask most of them; [CLS], [SEP] and pads are never chosen.
@@ -163,15 +186,27 @@ class MaskGroundingHead(AuxiliaryHead):
 
     def predict_words(self, words: Tensor, word_mask: Tensor, image: Tensor, gt_masks: Tensor) -> Tensor:
         """Hidden states (B, L, D) from which masked words are predicted; see `AuxiliaryInputs` for the arguments."""
-        length, width = words.shape[1:]
-        h, w = image.shape[1:3]
-        words = words + sine_positions_1d(length, width, words.device) + self.type_embed[0]
-        pixels = self.image_proj(image.flatten(1, 2))
-        pixels = pixels + sine_positions_2d(h, w, width, words.device) + self.type_embed[1]
+        length, (height, map_width) = words.shape[1], image.shape[1:3]
+        word_positions, image_positions = self._positions(length, height, map_width, words.device)
+        words = self.word_proj(words) + word_positions + self.type_embed[0]
+        pixels = self.image_proj(image.flatten(1, 2)) + image_positions + self.type_embed[1]
         place = self.mask_encoder(mask_centre(gt_masks)).unsqueeze(1) + self.type_embed[2]
         tokens = torch.cat([words, pixels.to(words.dtype), place.to(words.dtype)], dim=1)
         hidden_tokens = F.pad(word_mask == 0, (0, tokens.shape[1] - length))
         return self.predictor(tokens, src_key_padding_mask=hidden_tokens)[:, :length]
+
+    def _positions(self, length: int, height: int, map_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Positions of words (L, D) and of the image map (H_4 * W_4, D)."""
+        if not self.bert_style:
+            width = self.type_embed.shape[1]
+            words, image = sine_positions_1d(length, width, device), sine_positions_2d(height, map_width, width, device)
+            return words, image
+        if length > MAX_WORDS:
+            raise ValueError(f'MaskGroundingHead: {length} words; it has positions for {MAX_WORDS}')
+        table: Tensor = self.image_position_embeddings
+        if (height, map_width) != (MAP_SIDE, MAP_SIDE):
+            table = F.interpolate(table, (height, map_width), mode='bicubic', align_corners=False)
+        return self.word_position_embeddings[:length], table[0].flatten(1).T
 
 
 def mask_centre(masks: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ class CrossModalAlignmentLoss(nn.Module):
     An empty P or N contributes zero. The batch is averaged. Computed in fp32.
 
     Args:
-        pixel_temperature: tau1.
-        text_temperature: tau2.
+        pixel_temperature: tau1, of pixels inside and outside [A].
+        text_temperature: tau2, of the expression [A].
         num_samples: Largest number of pixels of each side, sampled anew at each call; means are over all pixels.
-        loss_weight: Factor of the result.
+        loss_weight: Factor of each of the three terms [A].
 
     Example:
         >>> loss = CrossModalAlignmentLoss(num_samples=64)
@@ -39,8 +39,8 @@ class CrossModalAlignmentLoss(nn.Module):
 
     def __init__(
         self,
-        pixel_temperature: float = 0.07,
-        text_temperature: float = 0.07,
+        pixel_temperature: float = 0.1,
+        text_temperature: float = 0.3,
         num_samples: int = 256,
         loss_weight: float = 0.5,
     ) -> None:

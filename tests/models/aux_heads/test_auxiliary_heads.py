@@ -68,7 +68,7 @@ def test_two_of_a_kind():
 def test_one_config():
     init_default_scope('mmseg')
     heads = AuxiliaryHeads(GROUNDING, KNOWN)
-    assert heads[0].classifier.out_features == 30
+    assert heads[0].classifier[-1].out_features == 30
     assert set(heads.state_dict()) == {f'0.{name}' for name in heads[0].state_dict()}
 
 

@@ -16,7 +16,7 @@ LENGTHS = (7, 4, 2, 3)  # of the expressions with [CLS] and [SEP]; the third has
 
 
 def head(**arguments):
-    given = dict(num_layers=2, num_heads=2, dropout=0.0)
+    given = dict(num_layers=2, num_heads=2, width=None, ffn_width=None, bert_style=False, dropout=0.0)
     return MaskGroundingHead(WIDTH, IMAGE_WIDTH, VOCABULARY, MASK, **{**given, **arguments})
 
 
@@ -172,3 +172,31 @@ def test_mask_centre():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         head(**arguments)
+
+
+def test_a_predictor_of_its_own_width():
+    """BERT's style: every weight learns, also at another map size, and pads change nothing."""
+    model = head(width=12, ffn_width=20, bert_style=True, mask_prob=1.0).eval()
+    ids, mask, words, image, truth = inputs()
+    masked = model.mask_words(ids, mask)
+    loss = model.loss(given(words, mask, image, truth, masked))['loss_grounding']
+    loss.backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+    assert model.word_position_embeddings.grad[:7].any() and not model.word_position_embeddings.grad[7:].any()
+    longer = torch.cat([words, torch.randn(len(words), 5, WIDTH)], dim=1)
+    hidden = model.predict_words(words, mask, image, truth)
+    padded = model.predict_words(longer, torch.nn.functional.pad(mask, (0, 5)), image, truth)
+    torch.testing.assert_close(padded[:, :7], hidden, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match='129 words; it has positions for 128'):
+        model.predict_words(torch.randn(1, 129, WIDTH), torch.ones(1, 129), image[:1], truth[:1])
+
+
+def test_the_authors_sizes():
+    """docs [A]: 8 layers of width 512 with 8 heads and FFNs of 3072, and BERT's prediction head."""
+    with torch.device('meta'):
+        model = MaskGroundingHead(768, 1024, 30522, 103)
+    assert len(model.predictor.layers) == 8
+    layer = model.predictor.layers[0]
+    assert (layer.self_attn.embed_dim, layer.self_attn.num_heads, layer.linear1.out_features) == (512, 8, 3072)
+    assert (layer.norm1.eps, layer.dropout.p) == (1e-12, 0.1)
+    assert [type(part).__name__ for part in model.classifier] == ['Linear', 'GELU', 'LayerNorm', 'Linear']
