@@ -1,6 +1,6 @@
 """Draw the networks' architecture figures as SVG.
 
-Run `python docs/figures/architecture.py`; it writes methods' figures beside itself. A new network adds a function and
+Run `python docs/figures/architecture.py`; it writes the figures beside itself. A new network adds a function and
 its name in `FIGURES`.
 """
 
@@ -128,10 +128,10 @@ def magnet() -> str:
     drawing.box(
         950, 340, 160, 106, 'Mask Grounding\nguess masked words\nfrom words, image\nand mask centre', 'aux', dashed=True
     )
-    drawing.arrow((870, 94), (870, 188), (950, 188), dashed=True)
+    drawing.arrow((876, 94), (876, 168), (950, 168), dashed=True)
     drawing.arrow((840, 418), (950, 418), dashed=True)
-    drawing.arrow((840, 186), (918, 186), (918, 372), (950, 372), dashed=True)
-    drawing.arrow((930, 418), (930, 210), (950, 210), dashed=True)
+    drawing.arrow((840, 198), (914, 198), (914, 372), (950, 372), dashed=True)
+    drawing.arrow((930, 418), (930, 208), (950, 208), dashed=True)
     drawing.text(1110, 474, 'dashed: in training only', colour=MUTED, anchor='end')
     return drawing.svg()
 
