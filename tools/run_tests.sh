@@ -5,12 +5,12 @@
 set -euo pipefail
 # shellcheck source=tools/_environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
-marks=(-m 'not slow') docs=''
+marks=(-m 'not slow') site=''
 if [ "${1:-}" = --all ]; then
-  marks=() docs=mkdocs
+  marks=() site=1
   shift
 fi
-make_environment onedl,dev torch mmseg transformers ruff mypy pytest xdist hypothesis $docs
+make_environment onedl,dev torch mmseg transformers ruff mypy pytest xdist hypothesis
 cd "$root"
 
 summary='' failed=0
@@ -24,7 +24,7 @@ check() { # check NAME COMMAND...
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
 check 'mypy' mypy
-[ -z "$docs" ] || NO_MKDOCS_2_WARNING=1 check 'mkdocs' mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
+[ -z "$site" ] || NO_MKDOCS_2_WARNING=1 check 'mkdocs' mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
 check 'pytest' pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
   ${marks[@]+"${marks[@]}"} "$@"
 
