@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from blocks import PAGES, ROOT, block_with, blocks_of
 
 pytestmark = pytest.mark.slow
 
+TRAIN = 'python tools/train.py configs/magnet_tiny_synthetic.py --work-dir work_dirs/tiny\n'
 FEW = '--train 24 --val 6 --testA 4 --testB 4'
 RUN = [page for page in PAGES if any(block.runs and block.language in ('bash', 'python') for block in blocks_of(page))]
 
@@ -44,13 +44,11 @@ def project(tmp_path_factory):
 @pytest.mark.parametrize('page', RUN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_blocks_run(page, project):
     for block in blocks_of(page):
-        trained = 'train.py configs/magnet_tiny_synthetic.py\n' in block.code  # by the fixture
         if block.runs and block.language in ('bash', 'python'):
-            code = re.sub(r'^python tools/train.py configs/magnet_tiny_synthetic.py\n', '', block.code, flags=re.M)
-            run(code if trained else block.code, block.language, project)
+            run(block.code.replace(TRAIN, ''), block.language, project)  # the fixture has trained
 
 
-def test_own_segmentor(project, tmp_path):
+def test_own_segmentor(project):
     """docs/mask_grounding.md: its two files, and the commands that train and score them."""
     page = 'docs/mask_grounding.md'
     (project / 'my_segmentor.py').write_text(block_with(page, 'class MySegmentor'))
