@@ -1,4 +1,4 @@
-# One GPU of 24 GB: 4 x 8 = the recipe's batch of 32, bf16, activation checkpointing (docs/hardware.md).
+# One GPU of 24 GB: 4 x 8 = the recipe's batch of 32, bf16, activation checkpointing (docs/memory_speed.md).
 _base_ = 'magnet_swin_b.py'
 
 model = dict(

@@ -1,6 +1,6 @@
 # docker build -f docker/cpu.Dockerfile -t mmmagnet:cpu --build-arg UID="$(id -u)" .
 # mkdir -p work_dirs && docker run --rm --shm-size 2g -v "$PWD/work_dirs:/mmmagnet/work_dirs" mmmagnet:cpu
-# As an image of Enroot or of Slurm (pyxis): enroot import -o mmmagnet-cpu.sqsh dockerd://mmmagnet:cpu; see docs/cluster.md
+# As an image of Enroot or of Slurm (pyxis): enroot import -o mmmagnet-cpu.sqsh dockerd://mmmagnet:cpu; see docs/distributed.md
 FROM python:3.11.13-slim-bookworm
 
 # hadolint ignore=DL3008

@@ -102,27 +102,6 @@ def test_no_decay_on_norms_biases_and_positions():
     assert 'backbone.stages.0.0.mlp.0.weight' in decayed
 
 
-def test_foreign_config(tmp_path):
-    text = (ROOT / 'docs/foreign_config.md').read_text()
-    path = tmp_path / 'foreign.py'
-    path.write_text(re.search(r'```python\n(.*?)```', text, re.S).group(1))
-    config = Config.fromfile(path)
-    init_default_scope('mmseg')
-    model = MODELS.build(config.model)
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    sample = SegDataSample(metainfo=dict(ori_shape=(40, 56), img_shape=(64, 64)))
-    sample.gt_sem_seg = PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long))
-    batch = dict(inputs=[torch.zeros(3, 64, 64, dtype=torch.uint8)] * 2, data_samples=[sample, sample.clone()])
-    data = model.data_preprocessor(batch, training=True)
-    losses = model.loss(**data)
-    assert all(torch.isfinite(value).all() for value in losses.values())
-    model.eval()
-    predictions = model.predict(data['inputs'], data['data_samples'])
-    assert predictions[0].pred_sem_seg.shape == (40, 56)
-
-
 def test_one_rate_for_the_pretrained_text_encoder():
     config = Config.fromfile(ROOT / 'configs/magnet_tiny_custom.py')
     model = build(config)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Check what CI checks: ruff, mypy and pytest, in .venv, which is made where missing.
 # usage: bash tools/run_tests.sh [--all] [arguments of pytest]
-#   --all   the slow tests, too: processes, Slurm, fuzzing, kills
+#   --all   the slow tests, too: processes, Slurm, fuzzing, kills; and the docs site
 set -euo pipefail
 # shellcheck source=tools/_environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
-marks=(-m 'not slow')
+marks=(-m 'not slow') site=''
 if [ "${1:-}" = --all ]; then
-  marks=()
+  marks=() site=1
   shift
 fi
 make_environment onedl,dev torch mmseg transformers ruff mypy pytest xdist hypothesis
@@ -24,6 +24,7 @@ check() { # check NAME COMMAND...
 check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
 check 'mypy' mypy
+[ -z "$site" ] || NO_MKDOCS_2_WARNING=1 check 'mkdocs' mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
 check 'pytest' pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
   ${marks[@]+"${marks[@]}"} "$@"
 

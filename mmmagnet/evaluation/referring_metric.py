@@ -39,7 +39,7 @@ _DESCRIPTION = ('ref_id', 'sent_id', 'split', 'expression', 'family', 'distracto
 
 @METRICS.register_module()
 class ReferringSegMetric(BaseMetric):
-    """oIoU, mIoU and P@X over all (object, expression) pairs, with gIoU, N-acc and T-acc (docs/scoring.md).
+    """oIoU, mIoU and P@X over all (object, expression) pairs, with gIoU, N-acc and T-acc (docs/evaluate.md).
 
     `score_terms` defines the scores. The last three exist if the set has pairs without target: pairs whose ground truth
     has no pixels before it is resized. Each pair counts once, whatever the sampler pads and however many processes

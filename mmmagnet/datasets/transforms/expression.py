@@ -41,7 +41,7 @@ class SampleExpression(BaseTransform):
 class TokenizeExpression(BaseTransform):
     """Turn the expression into token ids, with [CLS] and [SEP], cut and padded to L tokens.
 
-    Longer expressions are cut after the special tokens are added, as in the published evaluations (docs/paper.md [O]):
+    Longer expressions are cut after the special tokens are added, as in the published evaluations [O]:
     a cut expression keeps one word more and loses its [SEP].
 
     Required key: ``expression``.

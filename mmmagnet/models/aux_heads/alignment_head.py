@@ -14,7 +14,7 @@ from .auxiliary_head import AuxiliaryHead, AuxiliaryInputs
 class AlignmentHead(AuxiliaryHead):
     """Projects words to the width of the mask features, averages them, and compares both under the mask.
 
-    It exists in training only (docs/paper.md [P: exists; form R]).
+    It exists in training only [P: exists; form R].
 
     Args:
         text_channels: D, width of the words.

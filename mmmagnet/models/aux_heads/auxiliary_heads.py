@@ -18,7 +18,7 @@ class AuxiliaryHeads(ModuleList):
     """Builds auxiliary heads, masks words for Mask Grounding, and collects their losses.
 
     A segmentor holds one. It asks for masked words before its text encoder runs, and for the losses after everything
-    ran (docs/mixing.md). A decode head of mmseg among them reads the maps.
+    ran (docs/mask_grounding.md). A decode head of mmseg among them reads the maps.
 
     Args:
         configs: Configs of the heads, or the heads themselves; none is fine.

@@ -22,7 +22,7 @@ MAP_SIDE = 15
 
 @MODELS.register_module()
 class MaskGroundingHead(AuxiliaryHead):
-    """The paper's Mask Grounding (docs/paper.md [P]; numbers marked there are [R]).
+    """The paper's Mask Grounding [P]; numbers marked there are [R].
 
     It exists in training only and works on any text and image tokens: `mask_words` before the text encoder, `loss`
     after it.

@@ -16,7 +16,7 @@ from .referring_decode_head import ReferringDecodeHead
 
 @MODELS.register_module()
 class LAVTHead(ReferringDecodeHead):
-    """Decoder of LAVT (arXiv 2112.02244; docs/paper.md [O]).
+    """Decoder of LAVT (arXiv 2112.02244; [O]).
 
     From stage 4 down it upsamples (bilinear, corners aligned) to the next finer map, concatenates that map, and applies
     two 3x3 convolutions with norm and ReLU. A 1x1 convolution gives background and foreground.

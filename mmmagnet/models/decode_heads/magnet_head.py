@@ -29,7 +29,7 @@ class MagNetDecoded(Decoded):
 
 @MODELS.register_module()
 class MagNetHead(ReferringDecodeHead):
-    """Pixel decoder over four scales and a masked-attention decoder of one query (docs/paper.md [O]).
+    """Pixel decoder over four scales and a masked-attention decoder of one query [O].
 
     With `no_target` an expression may mean nothing in the image [R: the release ignores its class logits]. The two
     class logits of a prediction then say whether there is a target, as Mask2Former's do (class 0 = there, class 1 = no

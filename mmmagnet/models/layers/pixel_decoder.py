@@ -39,7 +39,7 @@ class PixelDecoderLayer(nn.Module):
 
 
 class PixelDecoder(nn.Module):
-    """1x1 projections of all scales, deformable layers over them, and mask features at the finest (docs/paper.md [O]).
+    """1x1 projections of all scales, deformable layers over them, and mask features at the finest [O].
 
     Args:
         in_channels: Channels of the feature maps, fine to coarse.

@@ -37,7 +37,7 @@ class TokenInstanceNorm(nn.Module):
 
 
 class PixelWordAttention(nn.Module):
-    """A(V, T): language features for each image token (docs/paper.md [O]).
+    """A(V, T): language features for each image token [O].
 
     In reference code, with ``m`` the word mask and ``w = width``::
 

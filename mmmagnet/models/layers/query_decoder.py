@@ -66,7 +66,7 @@ class QueryDecoderLayer(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """Layers that cycle over the three coarser scales, with predictions before and after each (docs/paper.md [O]).
+    """Layers that cycle over the three coarser scales, with predictions before and after each [O].
 
     Args:
         width: E.

@@ -11,7 +11,7 @@ from .pixel_word_attention import TokenInstanceNorm
 
 
 class WordPixelAttention(nn.Module):
-    """The text side of a cross-modal alignment module: words query image tokens (docs/paper.md [P][O]).
+    """The text side of a cross-modal alignment module: words query image tokens [P][O].
 
     In reference code, with ``m`` the word mask, ``IN`` the instance norm over tokens and D the text width::
 

@@ -10,7 +10,7 @@ from mmmagnet.registry import MODELS
 
 @MODELS.register_module()
 class BCEDiceLoss(nn.Module):
-    """BCE + Dice on mask logits (docs/paper.md [R]).
+    """BCE + Dice on mask logits [R].
 
     Each is a mean over the batch and a sum over the predictions of a sample, in fp32. Dice of one mask, with p the
     sigmoid of its logits and g its target: ``1 - (2 sum(p g) + 1) / (sum(p) + sum(g) + 1)``.

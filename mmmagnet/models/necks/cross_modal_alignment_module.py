@@ -125,7 +125,7 @@ class AlignmentModule(nn.Module):
 
 @MODELS.register_module()
 class CrossModalAlignmentModule(FusionNeck):
-    """Alignment modules between two staged encoders, one after each stage (the paper's CAM; docs/paper.md [P][O]).
+    """Alignment modules between two staged encoders, one after each stage (the paper's CAM; [P][O]).
 
     With ``pool_sizes=()`` and ``bidirectional=False`` it is LAVT's one-way fusion.
 

@@ -1,39 +1,44 @@
-"""docs/mixing.md: its segmentor trains with and without Mask Grounding, and its config works."""
-
-import re
-from pathlib import Path
+"""docs/mask_grounding.md and the README: the entries, the segmentor with its config, and the ten lines."""
 
 import pytest
 import torch
+from blocks import ROOT, block_with
 from mmengine.registry import init_default_scope
 
 from mmmagnet.models.aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from mmmagnet.registry import MODELS
 
-TEXT = (Path(__file__).parents[1] / 'docs/mixing.md').read_text()
+PAGE = 'docs/mask_grounding.md'
 
 
 @pytest.fixture(scope='module')
-def blocks():
-    entry, encoder, segmentor, config = re.findall(r'```python\n(.*?)```', TEXT, re.S)
-    exec(segmentor, {'__name__': 'my_segmentor'})
+def network():
+    """Config of the page's segmentor, which is registered."""
+    exec(block_with(PAGE, 'class MySegmentor'), {'__name__': 'my_segmentor'})
     settings = {}
-    exec(config, settings)
+    exec(block_with(PAGE, "type='MySegmentor'"), settings)
     assert settings['model'].pop('_delete_')
-    return {'lavt_swin_b_grounding.py': entry, 'magnet_resnet50.py': encoder}, settings['model']
+    return settings['model']
 
 
-def test_entries(blocks):
-    for name, entry in blocks[0].items():
-        assert entry in (Path(__file__).parents[1] / 'configs/mix' / name).read_text().replace('../', '')
-        assert len(entry.strip().splitlines()) <= 10
+@pytest.mark.parametrize(
+    ('page', 'words', 'config'),
+    [
+        (PAGE, "_base_ = 'lavt_swin_b.py'", 'lavt_swin_b_grounding.py'),
+        ('docs/custom_components.md', "type='ResNetV1c'", 'magnet_resnet50.py'),
+    ],
+)
+def test_entries(page, words, config):
+    entry = block_with(page, words)
+    assert entry in (ROOT / 'configs/mix' / config).read_text().replace('../', '')
+    assert len(entry.strip().splitlines()) <= 10
 
 
 @pytest.mark.parametrize('heads', [False, True])
-def test_segmentor(blocks, heads, tiny_batch):
+def test_segmentor(network, heads, tiny_batch):
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    config = dict(blocks[1])
+    config = dict(network)
     if not heads:
         del config['auxiliary_head']
     model = MODELS.build(config)
@@ -57,8 +62,7 @@ def test_segmentor(blocks, heads, tiny_batch):
 
 def test_lines_of_the_readme():
     """What a foreign network must add, at most ten lines of it, gives a loss that teaches words and image."""
-    text = (Path(__file__).parents[1] / 'README.md').read_text()
-    lines = next(block for block in re.findall(r'```python\n(.*?)```', text, re.S) if 'AuxiliaryHeads(' in block)
+    lines = block_with('README.md', 'AuxiliaryHeads(')
     assert len([line for line in lines.splitlines() if not line.startswith('#')]) <= 10
     words, image = torch.randn(2, 7, 768, requires_grad=True), torch.randn(2, 3, 3, 1024, requires_grad=True)
     input_ids = torch.tensor([[101, 7, 8, 9, 10, 11, 102]]).repeat(2, 1)
