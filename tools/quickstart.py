@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN_IMAGES = 8  # of each split
 
 
 @dataclass(frozen=True)
@@ -265,7 +264,7 @@ def quickstart(args: argparse.Namespace) -> None:
     heading('scores: val, testA and testB, then val with the expressions of each image swapped (a minute)')
     score: list[str | Path] = [sys.executable, 'tools/test.py', plan.config, checkpoint, '--data-root', data, *device]
     files = [work_dir / 'scores.json', work_dir / 'scores_swapped.json']
-    show = ['--show-dir', work_dir / 'images', '--show-limit', str(SHOWN_IMAGES)]
+    show = ['--show-dir', work_dir / 'images', '--show-limit', '8']
     swapped: list[str | Path] = ['--split', 'val', '--swap-expressions']
     passes = [['--split', 'val', 'testA', 'testB', *show], swapped]
     for file, more in zip(files, passes, strict=True):
@@ -273,9 +272,8 @@ def quickstart(args: argparse.Namespace) -> None:
         run_stage('scores', [*score, *where, *more], file.with_suffix('.log'))
 
     heading(f'done in {(time.monotonic() - began) / 60:.1f} minutes')
-    if args.plan == 'smoke':
-        print('    a smoke run: every step works; a network trained on so little cannot score')
-    print(flush=True)
+    smoke = args.plan == 'smoke'
+    print('    a smoke run: a network trained on so little cannot score\n' if smoke else '', flush=True)
     subprocess.run([sys.executable, ROOT / 'tools/analysis_tools/score_table.py', *files], check=True)
     print(f'\ncheckpoint  {shown(checkpoint)}\nlog         {shown(work_dir / "train.log")}')
     print(f'images      {shown(work_dir / "images")}\ntry next    {next_command(data, checkpoint)}')
