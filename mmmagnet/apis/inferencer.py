@@ -256,8 +256,11 @@ def _result_of(text: str, sample: Any, size: tuple[int, ...]) -> ReferringResult
     if 'seg_logits' not in sample:
         raise ConfigError("the model's predictions have no seg_logits (foreground logits at the input's size)")
     mask = sample.pred_sem_seg.data[0].bool()
-    logits: Tensor = sample.seg_logits.data[None]
-    probability = F.interpolate(logits, size[:2], mode='bilinear', align_corners=False)[0, 0].sigmoid()
+    if 'probability' in sample:
+        probability = sample.probability.data[0]
+    else:  # another project's segmentor
+        logits: Tensor = sample.seg_logits.data[None]
+        probability = F.interpolate(logits, size[:2], mode='bilinear', align_corners=False)[0, 0].sigmoid()
     box = None
     if mask.any():
         rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()

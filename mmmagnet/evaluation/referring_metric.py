@@ -214,6 +214,11 @@ def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
             "the model's predictions have no seg_logits (foreground logits at the input's size), which "
             "resolution='input' compares: let its predict set them, or score with resolution='original'"
         )
+    if sample.get('letterbox'):
+        raise DataError(
+            f"{sample.get('img_path')}: is letterboxed, so its mask squashed to the input's size is no truth for it; "
+            "score with resolution='original'"
+        )
     predicted = sample['seg_logits']['data'][0] > 0
     return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
 
