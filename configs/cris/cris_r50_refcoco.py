@@ -1,6 +1,6 @@
-# CRIS on RefCOCO (unc): CLIP ResNet-50 at 416 x 416, 50 epochs at batch 64. Both encoders learn at 1e-5, but their position
-# tables at 1e-4, like the rest [O]. In the authors' code the first epoch runs at 1e-4 for all, which is not copied: their
-# groups state an initial rate that their schedule reads from epoch 2 on only.
+# CRIS on RefCOCO (unc): CLIP ResNet-50 at 416 x 416, 50 epochs at batch 64. Both encoders learn at 1e-5, but their
+# position tables at 1e-4, like the rest [O]. In the authors' code the first epoch runs at 1e-4 for all, which is not
+# copied: their groups state an initial rate that their schedule reads from epoch 2 on only.
 _base_ = [
     '../_base_/models/cris_r50.py',
     '../_base_/datasets/refcoco_letterbox.py',

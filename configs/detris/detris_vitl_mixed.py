@@ -1,5 +1,5 @@
-# DETRIS with DINOv2-L and larger adapters on RefCOCO (unc), RefCOCO+ (unc) and RefCOCOg (umd) at once, without any image of
-# any val or test split; the authors keep those (`exclude_held_out=False`). Validated on RefCOCO.
+# DETRIS with DINOv2-L and larger adapters on RefCOCO (unc), RefCOCO+ (unc) and RefCOCOg (umd) at once, without any
+# image of any val or test split; the authors keep those (`exclude_held_out=False`). Validated on RefCOCO.
 _base_ = 'detris_vitl_refcoco.py'
 
 model = dict(

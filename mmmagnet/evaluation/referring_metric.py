@@ -27,6 +27,8 @@ from .score_terms import score_terms
 PROTOCOL = {
     'input': "masks at the size of the network's input, the ground truth resized nearest, foreground where logit > 0",
     'original': 'masks at the size of the image, the logits resized bilinear, foreground where logit > 0',
+    'letterbox': 'masks at the size of the image, the probabilities warped back from the letterbox, foreground over '
+    "the decode head's threshold",
 }
 _SCORES = (
     'each (object, expression) pair once, in percent: oIoU = sum I / sum U, mIoU = mean I / U (0 where U = 0), '
@@ -110,6 +112,7 @@ class ReferringSegMetric(BaseMetric):
                 'no_target': not target,
                 'size': tuple(mask.shape),
                 'image': Path(sample['img_path']).name,
+                'letterbox': 'letterbox' in sample,
                 **{key: sample[key] for key in _DESCRIPTION if key in sample},
             }
             if self.dump is not None:
@@ -164,8 +167,9 @@ class ReferringSegMetric(BaseMetric):
         """What the report says of a resolution."""
         terms = score_terms(pairs)
         sizes = {pair['size'] for pair in pairs}
+        letterboxed = any(pair.get('letterbox') for pair in pairs)
         account: dict[str, Any] = {
-            'protocol': f'{PROTOCOL[resolution]}; {_SCORES}',
+            'protocol': f'{PROTOCOL["letterbox" if letterboxed else resolution]}; {_SCORES}',
             'size': ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each image its own',
             'scores': {**terms.scores(), 'pairs': len(pairs)},
         }
@@ -257,7 +261,7 @@ def _write_lines(path: Path, pairs: list[dict]) -> None:
     try:
         with temporary.open('w', encoding='utf-8') as file:
             for pair in pairs:
-                line = {name: value for name, value in pair.items() if name != 'size'}
+                line = {name: value for name, value in pair.items() if name not in ('size', 'letterbox')}
                 line['iou'] = pair['intersection'] / pair['union'] if pair['union'] else 0.0
                 file.write(json.dumps(line, ensure_ascii=False) + '\n')
         temporary.replace(path)

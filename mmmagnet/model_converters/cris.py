@@ -135,10 +135,13 @@ def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict
 
 
 def head_arrays(model: Any, settings: Mapping[str, Any], step: int) -> tuple[Any, dict[str, Tensor]]:
-    """Features of a case, and its arrays from the neck's result to the loss, each `step`-th channel where it is a map."""
+    """Features of a case, and its arrays from the neck's result to the loss, every `step`-th channel of maps."""
     head = model.decode_head
     image, input_ids, word_mask, gt_masks = make_inputs(settings)
-    with torch.no_grad(), taps({'layer': head.decoder.layers[0], 'decoder': head.decoder, 'kernel': head.kernel}) as seen:
+    with (
+        torch.no_grad(),
+        taps({'layer': head.decoder.layers[0], 'decoder': head.decoder, 'kernel': head.kernel}) as seen,
+    ):
         features = model.extract_feat(image, input_ids, word_mask)
         decoded = head(features)
         fused = features.maps[-1]

@@ -89,7 +89,9 @@ def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:
         features, found = cris.head_arrays(model, settings, step)
     if step == 8:
         found['state'] = found['state'][:, ::2]
-    gated = {f'gated{index}': seen[f'projection{index}'][0] * seen[f'gate{index}'][0][..., None, None] for index in (3, 4, 5)}
+    gated = {
+        f'gated{index}': seen[f'projection{index}'][0] * seen[f'gate{index}'][0][..., None, None] for index in (3, 4, 5)
+    }
     return {
         **{f'v{index}': image[:, ::8] for index, image in enumerate(seen['maps'][0], start=3)},
         'words': features.words[:, :, ::step],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmmagnet.model_converters import CRIS, DETRIS, compare, load_cases
+from mmmagnet.model_converters import CRIS, DETRIS, compare, load_cases, read_release
 from mmmagnet.model_converters.cris import make_inputs
 from mmmagnet.model_converters.filling import make_entries
 from mmmagnet.model_converters.parity import build
@@ -74,7 +74,12 @@ def failed_with(case, published, damage):
     ('kind', 'damage', 'first', 'same'),
     [
         ('detris', lambda model: setattr(model.text_encoder, 'hide_pads', True), 'words', {'visual_dense'}),
-        ('cris', lambda model: setattr(model.decode_head.decoder.layers[0].norm1, 'eps', 1e-2), 'decoder_layer0', {'fq'}),
+        (
+            'cris',
+            lambda model: setattr(model.decode_head.decoder.layers[0].norm1, 'eps', 1e-2),
+            'decoder_layer0',
+            {'fq'},
+        ),
         ('cris', lambda model: setattr(model.neck.gate_norm, 'eps', 1e-2), 'f5', {'c5', 'state'}),
     ],
 )
@@ -112,12 +117,35 @@ def test_every_entry_is_used_or_known_as_unused(kind, published):
     assert not converted['text_encoder.mask_embedding'].any()
 
 
+@pytest.mark.parametrize('kind', ['cris', 'detris'])
+def test_file_of_a_release(kind, published, tmp_path):
+    """A trained checkpoint, with DDP's prefix, steps of BatchNorm and what its trainer keeps beside."""
+    case = case_of(kind, 'square')
+    model = build(case, published(kind))
+    entries = make_entries(case.manifest, case.converter.weight)
+    steps = {name: torch.tensor(7) for name in case.manifest if name.endswith('num_batches_tracked')}
+    content = {f'module.{name}': value for name, value in {**entries, **steps}.items()}
+    extra = dict(epoch=50, cur_iou=0.7, best_iou=0.7, prec={'Pr@50': 0.8}, optimizer={}, scheduler={})
+    torch.save({**extra, 'state_dict': content}, tmp_path / 'best.pth')
+    release = read_release(tmp_path / 'best.pth')
+    assert release.converter is case.converter
+    converted, _ = release.converter.convert(release.entries, model.state_dict())
+    assert steps and all(value == 7 for name, value in converted.items() if name.endswith('num_batches_tracked'))
+    for name, value in model.state_dict().items():
+        if not name.endswith('num_batches_tracked'):
+            assert torch.equal(converted[name], value), name
+
+
 @pytest.mark.parametrize(
     ('kind', 'entry', 'message'),
     [
         ('cris', 'neck.f3_cat.0.weight', r'it lacks neck\.fine_mix\.0\.weight'),
         ('cris', 'backbone.text_projection', r'it lacks text_encoder\.text_projection\.weight'),
-        ('detris', 'dinov2.blocks.1.adapter.cross.text_proj.bias', r'it lacks backbone\.blocks\.1\.adapter\.text_proj\.bias'),
+        (
+            'detris',
+            'dinov2.blocks.1.adapter.cross.text_proj.bias',
+            r'it lacks backbone\.blocks\.1\.adapter\.text_proj\.bias',
+        ),
         ('detris', 'neck.fusion4.multihead_attn.in_proj_weight', r'it lacks neck\.gates\.1\.0\.weight'),
     ],
 )
@@ -138,7 +166,7 @@ def test_missing_entry(kind, entry, message, published):
         ('cris', {'fpn_in': [1, 2, 3]}, r'fpn_in is \[1, 2, 3\], our network has \[128, 256, 96\]'),
         ('detris', {'ladder_dim': 64}, 'ladder_dim is not among our sizes'),
         ('detris', {'visual_adapter_dim': 20}, 'adapter of width 20: give a multiple of 16'),
-        ('detris', {'vit_depth': None}, "lacks the size vit_depth"),
+        ('detris', {'vit_depth': None}, 'lacks the size vit_depth'),
     ],
 )
 def test_sizes_that_our_networks_do_not_have(kind, change, message, published):

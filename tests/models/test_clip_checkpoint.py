@@ -67,7 +67,9 @@ def test_image_encoder(path):
 
 def test_text_encoder(path):
     encoder = StagedClipText(TEXT, (2,), sentence_channels=12, pretrained=path, adapter_width=16, adapter_layers=(1,))
-    kept = {name: value.clone() for name, value in encoder.state_dict().items() if name.startswith(('adapters', 'mask'))}
+    kept = {
+        name: value.clone() for name, value in encoder.state_dict().items() if name.startswith(('adapters', 'mask'))
+    }
     encoder.init_weights()
     entries = clip_file()
     stacked = entries['transformer.resblocks.1.attn.in_proj_weight'].float()
@@ -105,7 +107,10 @@ def test_torchscript_is_refused(read, tmp_path):
     ('build', 'message'),
     [
         (lambda path: CLIPResNet(**{**IMAGE, 'width': 32}, pretrained=path), r'has shape .*a CLIP ResNet of its size'),
-        (lambda path: CLIPResNet(**{**IMAGE, 'depths': (1, 1, 1, 1)}, pretrained=path), r'makes no stages\.0\.1\.conv1'),
+        (
+            lambda path: CLIPResNet(**{**IMAGE, 'depths': (1, 1, 1, 1)}, pretrained=path),
+            r'makes no stages\.0\.1\.conv1',
+        ),
         (lambda path: StagedClipText(TEXT, (2,), sentence_channels=8, pretrained=path), r'text_projection\.weight has'),
         (lambda path: AdaptedDINOv2(16, 24, 2, 2, pretrain_size=28, pretrained=path), r'it lacks cls_token'),
     ],

@@ -1,5 +1,5 @@
-# RefCOCO as CRIS takes it: letterboxed to 416 x 416, `sent` as text, 17 tokens of CLIP's with the end token kept and 0 as
-# pad; scored at the size of the image.
+# RefCOCO as CRIS takes it: letterboxed to 416 x 416, `sent` as text, 17 tokens of CLIP's with the end token kept and 0
+# as pad; scored at the size of the image.
 data_root = 'data/refcoco_unc'
 image_size = 416
 words = dict(

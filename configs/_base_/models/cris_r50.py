@@ -13,9 +13,7 @@ model = dict(
         size_divisor=1,
     ),
     backbone=dict(type='CLIPResNet', depths=(3, 4, 6, 3), width=64, embed_dims=1024, pretrained=clip),
-    text_encoder=dict(
-        type='StagedClipText', config={}, stage_ends=(12,), sentence_channels=1024, pretrained=clip
-    ),
+    text_encoder=dict(type='StagedClipText', config={}, stage_ends=(12,), sentence_channels=1024, pretrained=clip),
     neck=dict(type='CRISNeck', widths=(256, 512, 1024)),
     decode_head=dict(type='CRISHead', num_layers=3, num_heads=8, ffn_width=2048, threshold=0.35),
 )

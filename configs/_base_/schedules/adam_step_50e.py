@@ -1,5 +1,5 @@
-# Adam 1e-4 without decay, a tenth after epoch 35, 50 epochs; an epoch is one pass over the refs. Mixed precision, which the
-# authors use, is `--amp`. The best checkpoint is that of mean IoU.
+# Adam 1e-4 without decay, a tenth after epoch 35, 50 epochs; an epoch is one pass over the refs. Mixed precision, which
+# the authors use, is `--amp`. The best checkpoint is that of mean IoU.
 _base_ = 'adamw_poly_40e.py'
 
 optim_wrapper = dict(

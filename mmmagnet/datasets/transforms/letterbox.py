@@ -17,8 +17,8 @@ from mmmagnet.utils.letterbox import letterbox_matrices
 class Letterbox(BaseTransform):
     """Warp an image into the middle of a square, in the place of `Resize` (CRIS and DETRIS [O]).
 
-    The image is warped bicubic. Masks among ``seg_fields`` are warped bilinear and become soft: float32, 0 to 1 in steps
-    of 1 / 255. The segmentor warps its prediction back where it finds ``letterbox`` (`restore_letterboxed`).
+    The image is warped bicubic. Masks among ``seg_fields`` are warped bilinear and become soft: float32, 0 to 1 in
+    steps of 1 / 255. The segmentor warps its prediction back where it finds ``letterbox`` (`restore_letterboxed`).
 
     Required keys: ``img``; ``seg_fields``, where there is a mask.
     Added keys: ``letterbox``, the size; ``img_shape``.
@@ -38,11 +38,10 @@ class Letterbox(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Warp image and masks."""
-        forward, _ = letterbox_matrices(*results['img'].shape[:2], self.size)
+        height, width = results['img'].shape[:2]
+        forward, _ = letterbox_matrices(height, width, self.size)
         square = (self.size, self.size)
-        results['img'] = cv2.warpAffine(
-            results['img'], forward, square, flags=cv2.INTER_CUBIC, borderValue=self.border
-        )
+        results['img'] = cv2.warpAffine(results['img'], forward, square, flags=cv2.INTER_CUBIC, borderValue=self.border)
         for field in results.get('seg_fields', ()):
             mask = cv2.warpAffine(255 * results[field], forward, square, flags=cv2.INTER_LINEAR, borderValue=0)
             results[field] = mask.astype(np.float32) / 255

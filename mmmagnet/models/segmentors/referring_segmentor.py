@@ -171,8 +171,9 @@ class ReferringSegmentor(BaseSegmentor):
         Returns:
             The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size),
             ``probability`` (PixelData, (1, H_0, W_0) at the original size, of the foreground), ``pred_sem_seg``
-            (PixelData, (1, H_0, W_0) uint8: 1 where the probability is over the decode head's threshold), ``score`` (scalar tensor, mean foreground probability inside that mask, 0 where it is empty) and, of a head
-            that tells whether there is a target, ``target_score`` (scalar tensor, its probability).
+            (PixelData, (1, H_0, W_0) uint8: 1 where the probability is over the decode head's threshold), ``score``
+            (scalar tensor, mean foreground probability inside that mask, 0 where it is empty) and, of a head that tells
+            whether there is a target, ``target_score`` (scalar tensor, its probability).
         """
         decoded: Decoded = self.decode_head(self._features_of(inputs, data_samples))
         head = self.decode_head

@@ -94,3 +94,4 @@ def test_no_score_of_a_letterbox_at_input_resolution():
     metric = ReferringSegMetric(resolution='original')
     metric.process(None, [sample])
     assert metric.evaluate(1)['ref/oIoU'] == 100
+    assert 'warped back from the letterbox' in metric.report['original']['protocol']
