@@ -26,6 +26,8 @@ from .score_terms import score_terms
 PROTOCOL = {
     'input': "masks at the size of the network's input, the ground truth resized nearest, foreground where logit > 0",
     'original': 'masks at the size of the image, the logits resized bilinear, foreground where logit > 0',
+    'letterbox': 'masks at the size of the image, the probabilities warped back from the letterbox, foreground over '
+    "the decode head's threshold",
 }
 _SCORES = (
     'each (object, expression) pair once, in percent: oIoU = sum I / sum U, mIoU = mean I / U (0 where U = 0), '
@@ -113,6 +115,7 @@ class ReferringSegMetric(BaseMetric):
                 'no_target': not target,
                 'size': tuple(mask.shape),
                 'image': str(sample['img_path']),
+                'letterbox': 'letterbox' in sample,
                 **{key: _plain(sample[key]) for key in _DESCRIPTION if key in sample},
             }
             if self.out_file is not None:
@@ -167,8 +170,9 @@ class ReferringSegMetric(BaseMetric):
         """Account of one resolution in the report."""
         terms = score_terms(pairs)
         sizes = {pair['size'] for pair in pairs}
+        letterboxed = any(pair.get('letterbox') for pair in pairs)
         account: dict[str, Any] = {
-            'protocol': f'{PROTOCOL[resolution]}; {_SCORES}',
+            'protocol': f'{PROTOCOL["letterbox" if letterboxed else resolution]}; {_SCORES}',
             'size': ' x '.join(map(str, sizes.pop())) if len(sizes) == 1 else 'each image its own',
             'scores': {**terms.scores(), 'pairs': len(pairs)},
         }
@@ -217,6 +221,11 @@ def _masks_at(sample: dict, resolution: str) -> tuple[Tensor, Tensor]:
             "the model's predictions have no seg_logits (foreground logits at the input's size), which "
             "resolution='input' compares: let its predict set them, or score with resolution='original'"
         )
+    if sample.get('letterbox'):
+        raise DataError(
+            f"{sample.get('img_path')}: is letterboxed, so its mask squashed to the input's size is no truth for it; "
+            "score with resolution='original'"
+        )
     predicted = sample['seg_logits']['data'][0] > 0
     return predicted, resize_nearest(truth.to(predicted.device), predicted.shape)
 
@@ -257,6 +266,6 @@ def _write_lines(path: str, pairs: list[dict]) -> None:
     """Write the pairs as JSON lines, each with its IoU."""
     with atomic_write(path) as file:
         for pair in pairs:
-            line = {name: value for name, value in pair.items() if name != 'size'}
+            line = {name: value for name, value in pair.items() if name not in ('size', 'letterbox')}
             line['iou'] = pair['intersection'] / pair['union'] if pair['union'] else 0.0
             file.write(json.dumps(line, ensure_ascii=False) + '\n')

@@ -1,6 +1,8 @@
 """Released checkpoints: one file of naming rules for each method, and proof that our networks compute the same."""
 
 from .converter import Converter
+from .cris import CRIS
+from .detris import DETRIS
 from .lavt import LAVT
 from .magnet import MAGNET
 from .parity import Case, Difference, compare, load_cases
@@ -9,6 +11,8 @@ from .release import CONVERTERS, Release, find_converter, read_release
 
 __all__ = [
     'CONVERTERS',
+    'CRIS',
+    'DETRIS',
     'LAVT',
     'MAGNET',
     'RELA',

@@ -36,6 +36,7 @@ class Converter:
         arrays: (network, settings of the case) -> what a parity case expects, by name.
         tolerance: Largest error of such an array, as a part of its largest number.
         tolerances: Pattern of an array's name -> another such bound.
+        each: Pattern of arrays whose every number is compared with its own size instead of the largest.
         absent: Pattern of names of ours that released files lack; those entries become zeros.
         prepare: Released entries -> the same, with stacked or transposed ones taken apart.
         weight: Value of a released entry in the parity cases.
@@ -56,6 +57,7 @@ class Converter:
     arrays: Callable[[Any, Mapping[str, Any]], dict[str, Tensor]]
     tolerance: float
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    each: str = r'$^'
     absent: str = r'$^'
     prepare: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda entries: entries
     weight: Weight = make_weight

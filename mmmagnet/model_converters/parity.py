@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,13 +131,15 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     """
     model = build(case, published)
     _check_text(case, model.text_encoder)
-    arrays = case.converter.arrays(model, case.settings)
+    arrays = case.converter.arrays(model, {**case.settings, 'arrays': list(case.expected)})
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
         raise CheckpointError(f'case {case.name!r}: expects {unknown or "nothing"}, known are {", ".join(arrays)}')
     differences = []
     for name, expected in case.expected.items():
         ours = arrays[name].detach().numpy()
+        if re.fullmatch(case.converter.each, name) and ours.shape == expected.shape:
+            ours, expected = ours / np.where(expected, np.abs(expected), 1), np.sign(expected)
         error = float(np.abs(ours - expected).max()) if ours.shape == expected.shape else math.inf
         differences.append(Difference(name, error, float(np.abs(expected).max()), case.converter.tolerance_of(name)))
     return differences

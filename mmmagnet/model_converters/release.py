@@ -15,11 +15,13 @@ from mmmagnet.utils.checkpoint import load_file
 from mmmagnet.utils.errors import CheckpointError
 
 from .converter import Converter
+from .cris import CRIS
+from .detris import DETRIS
 from .lavt import LAVT
 from .magnet import MAGNET
 from .rela import RELA
 
-CONVERTERS = (MAGNET, LAVT, RELA)
+CONVERTERS = (MAGNET, LAVT, RELA, CRIS, DETRIS)
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

@@ -279,3 +279,18 @@ def test_never_none(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[lambda results: None])
     with pytest.raises(DataError, match='returned None'):
         dataset[0]
+
+
+def test_text_field(content, write, tmp_path):
+    """`sent` is read where the set has it, and asked for by name where it has not."""
+    without = write(content, tmp_path / 'raw')
+    for ref in content['refs']:
+        for sentence in ref['sentences']:
+            sentence['sent'] = f'clean {sentence["raw"]}'
+    cleaned = write(content, tmp_path / 'sent')
+    dataset = RefCOCODataset(cleaned, 'train', text_field='sent')
+    assert dataset[0]['sentences'] == ['clean left one', 'clean the small box', 'clean first']
+    assert RefCOCODataset(cleaned, 'train')[0]['sentences'][0] == 'left one'
+    assert RefCOCODataset(cleaned, 'val', text_field='sent', test_mode=True)[0]['sentences'] == ['clean top']
+    with pytest.raises(DataError, match="ref 0 has a sentence without 'sent': convert the set again"):
+        RefCOCODataset(without, 'train', text_field='sent')

@@ -71,7 +71,7 @@ class RefTable:
             record: Dict with ``ref_id``, ``image_id`` and ``split``.
             ann_ids: Annotations of the objects; none for an expression without target.
             category_id: Category of the objects; None where they have several or none.
-            sentences: Dicts with ``raw`` and ``sent_id``.
+            sentences: Dicts with ``raw`` and ``sent_id``; ``sent`` is kept where it is there.
             where: File and ref, for messages.
             size: Characters that are written beside the sentences.
 
@@ -84,7 +84,10 @@ class RefTable:
                 raise DataError(f'{where}: a sentence is {short(sentence)}; expected a dict: download the file again')
             raw, sent_id = take(sentence, 'raw', str, where), take(sentence, 'sent_id', int, where)
             if raw.strip():
-                kept.append({'sent_id': sent_id, 'raw': raw})
+                sent = sentence.get('sent')  # REFER's cleaned text
+                cleaned = {'sent': sent} if isinstance(sent, str) and sent.strip() else {}
+                kept.append({'sent_id': sent_id, 'raw': raw, **cleaned})
+                size += len(cleaned.get('sent', ''))
             size += len(raw)
         self._written += size
         if self._written > MAX_WRITTEN or len(self.refs) >= MAX_REFS:

@@ -2,11 +2,13 @@
 
 from .expression import SampleExpression, TokenizeExpression
 from .flip import ReferringRandomFlip
+from .letterbox import Letterbox
 from .load_image import LoadReducedImage
 from .load_mask import LoadReferringMask
 from .packing import PackReferringInputs
 
 __all__ = [
+    'Letterbox',
     'LoadReducedImage',
     'LoadReferringMask',
     'PackReferringInputs',

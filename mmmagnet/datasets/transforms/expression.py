@@ -51,6 +51,8 @@ class TokenizeExpression(BaseTransform):
         tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression, once in
             each process.
         max_length: L.
+        keep_end: Whether a cut expression keeps its end token in the last place, as CRIS's do [O].
+        pad_token_id: Id of the pads. Default: the tokenizer's.
 
     Raises:
         DataError: If the expression is empty or the tokenizer cannot be loaded.
@@ -61,9 +63,13 @@ class TokenizeExpression(BaseTransform):
         array([1, 1, 1, 1, 1, 0])
     """
 
-    def __init__(self, tokenizer: str, max_length: int = 20) -> None:
+    def __init__(
+        self, tokenizer: str, max_length: int = 20, keep_end: bool = False, pad_token_id: int | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.keep_end = keep_end
+        self.pad_token_id = pad_token_id
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the tokens."""
@@ -72,8 +78,12 @@ class TokenizeExpression(BaseTransform):
             raise DataError(
                 f'ref {results.get("ref_id")} of {results.get("img_path")}: the expression is empty; remove it'
             )
-        words = tokenize(self.tokenizer, expression)[: self.max_length]
-        input_ids = np.full(self.max_length, load_tokenizer(self.tokenizer).pad_token_id, np.int64)
+        tokens = tokenize(self.tokenizer, expression)
+        words = tokens[: self.max_length]
+        if self.keep_end:
+            words[-1] = tokens[-1]
+        pad = load_tokenizer(self.tokenizer).pad_token_id if self.pad_token_id is None else self.pad_token_id
+        input_ids = np.full(self.max_length, pad, np.int64)
         input_ids[: len(words)] = words
         results['input_ids'] = input_ids
         results['word_mask'] = (np.arange(self.max_length) < len(words)).astype(np.int64)

@@ -19,8 +19,8 @@ class PackReferringInputs(BaseTransform):
     """Pack an image, its words and its mask.
 
     Returns ``inputs``, (3, H, W) uint8 in mmcv's BGR order, and ``data_samples``, a `SegDataSample`. Its data fields
-    are ``gt_sem_seg`` (1, h, w) uint8, where a mask was loaded, and ``input_ids`` and ``word_mask``, (L,) int64. Fields
-    follow the batch to the device; metainfo does not.
+    are ``gt_sem_seg`` (1, h, w) uint8, or float32 of a soft mask, where a mask was loaded, and ``input_ids`` and
+    ``word_mask``, (L,) int64. Fields follow the batch to the device; metainfo does not.
 
     Required keys: ``img``, ``input_ids``, ``word_mask``.
 
@@ -50,6 +50,7 @@ class PackReferringInputs(BaseTransform):
             'split',
             'family',
             'distractors',
+            'letterbox',
         ),
     ) -> None:
         self.meta_keys = tuple(meta_keys)

@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.checkpoint import load_checked, read_checkpoint
 
 from ..layers import ImageAdapter
 
@@ -81,6 +82,7 @@ class AdaptedDINOv2(BaseModule):
         adapter_cross_width: Width of the adapters' cross-attention.
         adapter_heads: Heads of the adapters' cross-attention.
         out_blocks: The two blocks, from 0, whose patches are given beside the last.
+        pretrained: File of DINOv2's own state dict, with registers; read by `init_weights` only.
         init_cfg: MMEngine initialisation config.
 
     Example:
@@ -107,6 +109,7 @@ class AdaptedDINOv2(BaseModule):
         adapter_cross_width: int = 128,
         adapter_heads: int = 8,
         out_blocks: Sequence[int] = (4, 8),
+        pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -134,6 +137,23 @@ class AdaptedDINOv2(BaseModule):
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_('adapter' in name)
+        self.pretrained = pretrained
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, where it is given; adapters stay as they are.
+
+        Raises:
+            FileNotFoundError: If the file is not there.
+            CheckpointError: If the file cannot be read, or holds no DINOv2 with registers of this size.
+        """
+        super().init_weights()
+        if self.pretrained is None:
+            return
+        weights = read_checkpoint(self.pretrained)
+        weights.pop('mask_token', None)  # of DINOv2's own training
+        adapters = {name: value for name, value in self.state_dict().items() if '.adapter.' in name}
+        fix = 'give `pretrained` of the backbone a DINOv2 with registers of its size'
+        load_checked(self, {**weights, **adapters}, self.pretrained, fix)
 
     def forward(self, inputs: Tensor, words: Tensor) -> list[Tensor]:
         """Run all blocks.

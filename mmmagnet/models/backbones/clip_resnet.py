@@ -10,6 +10,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.checkpoint import load_checked
+
+from ..clip_checkpoint import image_rules, read_clip, rename
 
 
 class CLIPBottleneck(nn.Module):
@@ -84,13 +87,15 @@ class AttentionMap(nn.Module):
 
 @MODELS.register_module()
 class CLIPResNet(BaseModule):
-    """CLIP's ResNet as CRIS has it (arXiv 2112.11174 [O]): maps of strides 8, 16 and 32.
+    """CLIP's ResNet as CRIS has it (arXiv 2111.15174 [O]): maps of strides 8, 16 and 32.
 
     Args:
         depths: Number of blocks of each of the four stages; (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
         width: w, channels of the stem.
         embed_dims: E, channels of the coarsest map: 1024 with ResNet-50, 512 with ResNet-101.
         pretrain_size: Side of the images of CLIP's training in pixels, which fixes the position table.
+        pretrained: File of CLIP's own state dict (RN50 or RN101), read by `init_weights` only. CLIP has no weights for
+            `attention_map.connect`, which stays as it is.
         init_cfg: MMEngine initialisation config.
 
     Example:
@@ -107,6 +112,7 @@ class CLIPResNet(BaseModule):
         width: int = 64,
         embed_dims: int = 1024,
         pretrain_size: int = 224,
+        pretrained: str | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -128,6 +134,22 @@ class CLIPResNet(BaseModule):
             self.stages.append(nn.Sequential(*blocks))
         self.attention_map = AttentionMap(channels, embed_dims, pretrain_size // 32, channels // 64)
         self.out_channels = (8 * width, 16 * width, embed_dims)
+        self.pretrained = pretrained
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, where it is given.
+
+        Raises:
+            FileNotFoundError: If the file is not there.
+            CheckpointError: If the file cannot be read safely, or holds no ResNet of this size.
+        """
+        super().init_weights()
+        if self.pretrained is None:
+            return
+        entries = {name: value for name, value in read_clip(self.pretrained).items() if name.startswith('visual.')}
+        connect = {name: value for name, value in self.state_dict().items() if '.connect.' in name}
+        weights = {**rename(entries, image_rules(r'visual\.', '')), **connect}
+        load_checked(self, weights, self.pretrained, 'give `pretrained` of the backbone a CLIP ResNet of its size')
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """Run all stages.

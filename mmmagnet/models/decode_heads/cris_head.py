@@ -25,6 +25,7 @@ class CRISHead(ReferringDecodeHead):
         num_heads: Heads of all attentions.
         ffn_width: Hidden width of the FFNs.
         dropout: Dropout of the decoder.
+        threshold: Probability above which a pixel is in the mask [O].
         init_cfg: MMEngine initialisation config.
 
     Example:
@@ -46,10 +47,12 @@ class CRISHead(ReferringDecodeHead):
         num_heads: int = 8,
         ffn_width: int = 2048,
         dropout: float = 0.1,
+        threshold: float = 0.35,
         init_cfg: dict | None = None,
     ) -> None:
         width = in_channels[-1]
         super().__init__(in_channels, width // 2, init_cfg)
+        self.threshold = threshold
         self.decoder = CrossDecoder(width, num_layers, num_heads, ffn_width, dropout)
         self.project = nn.Sequential(
             nn.Upsample(scale_factor=2, mode='bilinear'),
@@ -68,9 +71,14 @@ class CRISHead(ReferringDecodeHead):
 
     def loss_by_feat(self, decoded: Decoded, gt_masks: Tensor) -> dict[str, Tensor]:
         """Mean binary cross-entropy at the size of the logits. The truth may be soft, 0 to 1; 255 counts as 0."""
-        target = gt_masks if gt_masks.is_floating_point() else (gt_masks == 1).float()
-        target = F.interpolate(target.float(), decoded.logits.shape[2:], mode='nearest')
+        target = soft_target(gt_masks, decoded.logits.shape[2:])
         return {'loss_bce': F.binary_cross_entropy_with_logits(decoded.logits.float(), target)}
+
+
+def soft_target(gt_masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks (B, 1, H, W), integers or soft floats, at a size (h, w): float32 of the nearest pixel, rounded down."""
+    target = gt_masks if gt_masks.is_floating_point() else (gt_masks == 1).float()
+    return F.interpolate(target.float(), tuple(size), mode='nearest')
 
 
 def apply_kernels(image: Tensor, kernels: Tensor) -> Tensor:

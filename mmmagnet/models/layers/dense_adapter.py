@@ -44,23 +44,23 @@ class DenseBranches(nn.Module):
         if width % 16:
             raise ValueError(f'adapter of width {width}: give a multiple of 16')
         half, quarter, narrow = width // 2, width // 4, width // 16
-        self.dense_branch1 = ConvNormReLU(width, half, 1, dims)
-        self.dense_branch2 = nn.Sequential(
+        self.branch1 = ConvNormReLU(width, half, 1, dims)
+        self.branch2 = nn.Sequential(
             ConvNormReLU(width + half, narrow, 1, dims), ConvNormReLU(narrow, quarter, 3, dims)
         )
-        self.dense_branch3 = nn.Sequential(
+        self.branch3 = nn.Sequential(
             ConvNormReLU(width + half + quarter, narrow, 1, dims), ConvNormReLU(narrow, quarter, 5, dims)
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, a, ...) -> the same shape."""
-        first = self.dense_branch1(tokens)
-        second = self.dense_branch2(torch.cat([tokens, first], dim=1))
-        third = self.dense_branch3(torch.cat([tokens, first, second], dim=1))
+        first = self.branch1(tokens)
+        second = self.branch2(torch.cat([tokens, first], dim=1))
+        third = self.branch3(torch.cat([tokens, first, second], dim=1))
         return torch.cat([first, second, third], dim=1) + tokens
 
 
-class TextAdapter(DenseBranches):
+class TextAdapter(nn.Module):
     """Adapter of a text layer (DETRIS, arXiv 2501.08580 [O]). Its convolutions run over the words, pads included.
 
     Args:
@@ -69,18 +69,19 @@ class TextAdapter(DenseBranches):
     """
 
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(width, dims=1)
+        super().__init__()
+        self.dense = DenseBranches(width, dims=1)
         self.down = nn.Linear(channels, width)
         self.up = nn.Linear(width, channels)
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (B, L, D) -> their update (B, L, D)."""
         tokens = F.relu(self.down(words))
-        dense = super().forward(tokens[:, 1:].transpose(1, 2)).transpose(1, 2)
+        dense = self.dense(tokens[:, 1:].transpose(1, 2)).transpose(1, 2)
         return self.up(torch.cat([2 * tokens[:, :1], dense], dim=1))
 
 
-class ImageAdapter(DenseBranches):
+class ImageAdapter(nn.Module):
     """Adapter of an image layer, which reads the words (DETRIS, arXiv 2501.08580 [O]). Pads are read, too.
 
     Args:
@@ -101,7 +102,8 @@ class ImageAdapter(DenseBranches):
         num_heads: int = 8,
         num_prefix: int = 5,
     ) -> None:
-        super().__init__(width, dims=2)
+        super().__init__()
+        self.dense = DenseBranches(width, dims=2)
         self.num_prefix = num_prefix
         self.down = nn.Linear(channels, width)
         self.up = nn.Linear(width, channels)
@@ -117,7 +119,7 @@ class ImageAdapter(DenseBranches):
                 nn.init.kaiming_normal_(module.weight)
                 nn.init.constant_(module.bias, 0)  # type: ignore[arg-type]
 
-    def forward(self, tokens: Tensor, words: Tensor, size: tuple[int, int]) -> Tensor:  # type: ignore[override]
+    def forward(self, tokens: Tensor, words: Tensor, size: tuple[int, int]) -> Tensor:
         """The tokens' update.
 
         Args:
@@ -130,7 +132,7 @@ class ImageAdapter(DenseBranches):
         """
         tokens = F.relu(self.down(tokens))
         prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
-        dense = super().forward(patches.transpose(1, 2).unflatten(2, size)).flatten(2).transpose(1, 2)
+        dense = self.dense(patches.transpose(1, 2).unflatten(2, size)).flatten(2).transpose(1, 2)
         projected = self.text_proj(words)
         read, _ = self.cross_attention(self.image_proj(dense), projected, projected, need_weights=False)
         return self.up(torch.cat([2 * prefix, self.back_proj(read) + patches], dim=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..decode_heads import MMSegDecodeHead, ReferringDecodeHead
 from ..necks import FusionNeck
 from ..structures import Decoded, Features
 from .encoding import ENCODINGS
+from .restoring import restore_letterboxed
 
 
 @MODELS.register_module()
@@ -168,23 +170,32 @@ class ReferringSegmentor(BaseSegmentor):
 
         Returns:
             The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size),
-            ``pred_sem_seg`` (PixelData, (1, H_0, W_0) uint8 at the original size: 1 where the probability is over 0.5),
-            ``score`` (scalar tensor, mean foreground probability inside that mask, 0 where it is empty) and, of a head
-            that tells whether there is a target, ``target_score`` (scalar tensor, its probability).
+            ``probability`` (PixelData, (1, H_0, W_0) at the original size, of the foreground), ``pred_sem_seg``
+            (PixelData, (1, H_0, W_0) uint8: 1 where the probability is over the decode head's threshold), ``score``
+            (scalar tensor, mean foreground probability inside that mask, 0 where it is empty) and, of a head that tells
+            whether there is a target, ``target_score`` (scalar tensor, its probability).
         """
         decoded: Decoded = self.decode_head(self._features_of(inputs, data_samples))
-        logits = self.decode_head.predict_by_feat(decoded, inputs.shape[2:])
+        head = self.decode_head
+        logits = head.predict_by_feat(decoded, inputs.shape[2:])
         for index, (sample, logit) in enumerate(zip(data_samples, logits, strict=True)):
             logit = without_padding(logit, sample.metainfo)
             size = sample.metainfo.get('ori_shape', logit.shape[1:])
-            # the squash maps pixel areas onto each other: corners are not aligned
-            full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
-            mask = full > 0
+            if square := sample.metainfo.get('letterbox'):
+                own = head.predict_by_feat(decoded, decoded.logits.shape[2:])[index]
+                probability = restore_letterboxed(own, square, size)
+                mask = probability > head.threshold
+            else:
+                # the squash maps pixel areas onto each other: corners are not aligned
+                full = F.interpolate(logit[None], tuple(size[:2]), mode='bilinear', align_corners=False)[0]
+                probability = full.sigmoid()
+                mask = full > math.log(head.threshold / (1 - head.threshold))
             sample.set_data(
                 {
                     'seg_logits': PixelData(data=logit),
+                    'probability': PixelData(data=probability),
                     'pred_sem_seg': PixelData(data=mask.to(torch.uint8)),
-                    'score': (full.sigmoid() * mask).sum() / mask.sum().clamp(min=1),
+                    'score': (probability * mask).sum() / mask.sum().clamp(min=1),
                 }
             )
             if decoded.target_score is not None:

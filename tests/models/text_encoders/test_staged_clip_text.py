@@ -79,14 +79,17 @@ def test_words_see_no_later_ones_and_no_pads():
 def test_mask_of_its_own():
     encoder = StagedClipText(SIZES, (1, 2, 3, 4))
     assert (encoder.mask_token_id, encoder.vocab_size, encoder.max_tokens, encoder.out_channels) == (20, 20, 8, 12)
-    assert encoder.embeddings.token_embedding.weight.shape == (21, 12)
+    assert encoder.embeddings.token_embedding.weight.shape == (20, 12)
     head = MaskGroundingHead(
         12, 8, encoder.vocab_size, encoder.mask_token_id, mask_prob=1.0, unmasked_prob=0.0, num_heads=2
     )
     masked = head.mask_words(IDS, MASK)
     assert masked.input_ids.tolist() == [[18, 20, 20, 20, 19], [18, 20, 19, 19, 19]]
     assert head.classifier.out_features == 20
-    assert staged(encoder, masked.input_ids)[-1].isfinite().all()
+    words = encoder.stem(masked.input_ids, MASK)
+    positions = encoder.embeddings.position_embedding.weight
+    torch.testing.assert_close(words[0, 2], encoder.mask_embedding + positions[2])
+    torch.testing.assert_close(words[0, 4], encoder.embeddings.token_embedding.weight[19] + positions[4])
 
 
 def test_mask_that_is_a_word():
@@ -98,8 +101,8 @@ def test_mask_that_is_a_word():
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
-        (dict(hidden_size=8), r'embeddings\.token_embedding\.weight has shape \(20, 12\), the config makes \(21, 8\)'),
-        (dict(vocab_size=22), r'embeddings\.token_embedding\.weight has shape \(21, 12\), the config makes \(23, 12\)'),
+        (dict(hidden_size=8), r'embeddings\.token_embedding\.weight has shape \(20, 12\), the config makes \(20, 8\)'),
+        (dict(vocab_size=22), r'embeddings\.token_embedding\.weight has shape \(20, 12\), the config makes \(22, 12\)'),
         (dict(num_hidden_layers=5), r'it lacks layers\.4\.\S+ .*partial=True'),
     ],
 )
