@@ -38,6 +38,7 @@ class RefCOCODataset(BaseDataset):
         test_mode: Test items instead of training items.
         swap_expressions: Give each test item the sentences of another ref of its image, to see whether a network
             reads them. Refs that are alone in their image are left out.
+        text_field: Which text of a sentence is its expression: ``raw`` (as MagNet and LAVT read it) or ``sent``, cleaned.
         indices: Use only these items, or the first so many.
         serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
@@ -68,6 +69,7 @@ class RefCOCODataset(BaseDataset):
         data_prefix: dict[str, str] | None = None,
         test_mode: bool = False,
         swap_expressions: bool = False,
+        text_field: str = 'raw',
         indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
@@ -77,6 +79,7 @@ class RefCOCODataset(BaseDataset):
         self.split = split
         self.seed = 0
         self.swap_expressions = swap_expressions
+        self.text_field = text_field
         self._excluded: Collection[int] = ()
         super().__init__(
             ann_file='refs.jsonl',
@@ -122,15 +125,24 @@ class RefCOCODataset(BaseDataset):
                 'split': self.split,
             }
             if not self.test_mode:
-                items.append({**item, 'sentences': [sentence['raw'] for sentence in sentences]})
+                items.append({**item, 'sentences': [self._text(ref, sentence) for sentence in sentences]})
                 continue
             distractors = count_distractors(ref, instances)
             if distractors is not None:
                 item['distractors'] = distractors
             for sentence in sentences:
                 extra = {'family': sentence['family']} if 'family' in sentence else {}
-                items.append({**item, 'sentences': [sentence['raw']], 'sent_id': sentence['sent_id'], **extra})
+                items.append({**item, 'sentences': [self._text(ref, sentence)], 'sent_id': sentence['sent_id'], **extra})
         return items
+
+    def _text(self, ref: dict, sentence: dict) -> str:
+        text = sentence.get(self.text_field)
+        if not isinstance(text, str):
+            raise DataError(
+                f'{self.ann_file}: ref {ref["ref_id"]} has a sentence without {self.text_field!r}: convert the set '
+                "again, or set text_field='raw'"
+            )
+        return text
 
     def __getitem__(self, index: ItemIndex) -> Any:
         """Item `index`, or `(epoch, index)`, through the pipeline; never another one in its place."""

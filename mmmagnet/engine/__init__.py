@@ -1,5 +1,5 @@
 """What runs beside training and evaluation."""
 
-from . import hooks, optim_wrapper_constructor
+from . import hooks, optim_wrapper_constructor, warmup_poly_lr
 
-__all__ = ['hooks', 'optim_wrapper_constructor']
+__all__ = ['hooks', 'optim_wrapper_constructor', 'warmup_poly_lr']

@@ -130,7 +130,7 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     """
     model = build(case, published)
     _check_table(case, len(case.converter.word_table(model)))
-    arrays = case.converter.arrays(model, case.settings)
+    arrays = case.converter.arrays(model, {**case.settings, 'arrays': list(case.expected)})
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
         raise CheckpointError(f'case {case.name!r}: expects {unknown or "nothing"}, known are {", ".join(arrays)}')

@@ -14,12 +14,13 @@ from torch import Tensor
 from mmmagnet.utils.checkpoint import load_file
 from mmmagnet.utils.errors import CheckpointError
 
+from .caris import CARIS
 from .converter import Converter
 from .lavt import LAVT
 from .magnet import MAGNET
 from .rela import RELA
 
-CONVERTERS = (MAGNET, LAVT, RELA)
+CONVERTERS = (MAGNET, LAVT, RELA, CARIS)
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
