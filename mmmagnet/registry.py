@@ -10,6 +10,7 @@ from mmseg.registry import (
     METRICS,
     MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
+    PARAM_SCHEDULERS,
     TRANSFORMS,
     VISUALIZERS,
 )
@@ -21,6 +22,7 @@ __all__ = [
     'METRICS',
     'MODELS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
     'TRANSFORMS',
     'VISUALIZERS',
 ]

@@ -17,9 +17,14 @@ from mmmagnet.model_converters.filling import make_entries
 
 torch.set_num_threads(1)
 
-PARITY = Path(__file__).parent / 'data' / 'official_parity'
+PARITY = Path(__file__).parent / 'data'
 SLOW_FOLDERS = [Path(__file__).parent / name for name in ('integration', 'stress')]
-MANIFESTS = {'magnet': 'manifest_small.json', 'lavt': 'manifest_lavt_small.json'}
+MANIFESTS = {
+    'magnet': 'official_parity/manifest_small.json',
+    'lavt': 'official_parity/manifest_lavt_small.json',
+    'rela': 'official_parity_rela/manifest_small.json',
+    'caris': 'official_parity_caris/manifest_caris_small.json',
+}
 
 VOCABULARY = 40
 SEPARATOR, CLASSIFY, MASK = 3, 2, 4

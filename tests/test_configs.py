@@ -17,7 +17,7 @@ from mmmagnet.utils.config import load_config
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ('configs', 'configs/ablation')
+    for folder in ('configs', 'configs/ablation', 'configs/caris', 'configs/rela')
     for path in (ROOT / folder).glob('*.py')
     if not path.name.startswith('grid')
 )

@@ -12,8 +12,13 @@ import mmmagnet
 
 ROOT = Path(__file__).parents[1]
 METAFILES = sorted((ROOT / 'configs').rglob('metafile.yaml'))
-# RefCOCO val, of DESIGN.md's published numbers
-PUBLISHED = {'configs/magnet_swin_b.py': 75.24, 'configs/lavt_swin_b.py': 72.73}
+# RefCOCO val (gRefCOCO val), of the published numbers
+PUBLISHED = {
+    'configs/magnet_swin_b.py': 75.24,
+    'configs/lavt_swin_b.py': 72.73,
+    'configs/caris/caris_swin_b_refcoco.py': 75.13,
+    'configs/rela/rela_swin_b_grefcoco.py': 62.42,
+}
 
 
 def read(path: Path) -> dict:
@@ -31,7 +36,7 @@ def test_metafile(path):
     assert {model['In Collection'] for model in content['Models']} == set(collections)
     for collection in collections.values():
         assert (ROOT / collection['README']).is_file()
-        assert collection['Paper']['URL'].startswith('https://arxiv.org/abs/')
+        assert collection['Paper']['URL'].startswith(('https://arxiv.org/abs/', 'https://doi.org/'))
     names = [model['Name'] for model in content['Models']]
     assert len(set(names)) == len(names)
     for model in content['Models']:

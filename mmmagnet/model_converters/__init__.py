@@ -1,5 +1,6 @@
 """Released checkpoints: one file of naming rules for each method, and proof that our networks compute the same."""
 
+from .caris import CARIS
 from .converter import Converter
 from .cris import CRIS
 from .detris import DETRIS
@@ -10,6 +11,7 @@ from .rela import RELA
 from .release import CONVERTERS, Release, find_converter, read_release
 
 __all__ = [
+    'CARIS',
     'CONVERTERS',
     'CRIS',
     'DETRIS',

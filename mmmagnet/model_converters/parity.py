@@ -116,6 +116,9 @@ def build(case: Case, published: dict[str, Any]) -> Any:
         raise CheckpointError(f'{source}: no network can be built at its sizes: {error}') from error
     weights, _ = case.converter.convert(make_entries(case.manifest, case.converter.weight), model.state_dict(), source)
     model.load_state_dict(weights)
+    most = model.text_encoder.max_tokens
+    if most is not None and case.settings['tokens'] > most:
+        raise CheckpointError(f'{source}: tokens is {case.settings["tokens"]}, the network takes {most}')
     return model
 
 

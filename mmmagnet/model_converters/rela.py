@@ -87,7 +87,7 @@ def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict
 
 def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a parity case of ReLA expects, in float64: the release's fp32 is off by up to 1e-4."""
-    model.double()
+    model.double().requires_grad_(True)  # whatever the recipe freezes
     head, decoder = model.decode_head, model.decode_head.region_decoder
     image, input_ids, word_mask = make_inputs(settings)
     watched = {

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmmagnet.utils.checkpoint import load_file
 from mmmagnet.utils.errors import CheckpointError
 
+from .caris import CARIS
 from .converter import Converter
 from .cris import CRIS
 from .detris import DETRIS
@@ -21,7 +22,7 @@ from .lavt import LAVT
 from .magnet import MAGNET
 from .rela import RELA
 
-CONVERTERS = (MAGNET, LAVT, RELA, CRIS, DETRIS)
+CONVERTERS = (MAGNET, LAVT, RELA, CARIS, CRIS, DETRIS)
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

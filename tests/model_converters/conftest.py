@@ -12,7 +12,12 @@ from mmmagnet.registry import MODELS
 from mmmagnet.utils.config import load_config
 
 ROOT = Path(__file__).parents[2]
-SIZES = {'magnet': 'arch_small.json', 'lavt': 'arch_lavt_small.json'}
+SIZES = {
+    'magnet': 'official_parity/arch_small.json',
+    'lavt': 'official_parity/arch_lavt_small.json',
+    'rela': 'official_parity_rela/arch_small.json',
+    'caris': 'official_parity_caris/arch_caris_small.json',
+}
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def own(published):
     converters = {converter.kind: converter for converter in CONVERTERS}
 
     def make(kind):
-        sizes = json.loads((ROOT / 'tests' / 'data' / 'official_parity' / SIZES[kind]).read_text())
+        sizes = json.loads((ROOT / 'tests' / 'data' / SIZES[kind]).read_text())
         init_default_scope('mmseg')
         with torch.device('meta'):
             return MODELS.build(converters[kind].resize(published(kind), sizes, kind)).state_dict()

@@ -1,24 +1,35 @@
 """The network computes what the released ones compute, for given weights and inputs.
 
-`tests/data/official_parity` holds the cases as data. Its `fill.py` is the definition of weights and inputs, and the
-reference for ours.
+`tests/data/official_parity*` hold the cases as data. `official_parity/fill.py` is the definition of weights and inputs,
+and the reference for ours.
 """
 
 import importlib.util
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmmagnet.model_converters import Difference, compare, load_cases
 from mmmagnet.model_converters.filling import make_entries, make_inputs
 from mmmagnet.utils.errors import CheckpointError
 
 DATA = Path(__file__).parents[1] / 'data' / 'official_parity'
-ARRAYS = {'magnet': 9, 'lavt': 6}
+CASES = [  # folder, case, number of arrays
+    ('official_parity', 'square', 9),
+    ('official_parity', 'wide', 9),
+    ('official_parity', 'lavt_square', 6),
+    ('official_parity', 'lavt_wide', 6),
+    ('official_parity_rela', 'square', 38),
+    ('official_parity_rela', 'wide', 35),
+    ('official_parity_caris', 'caris_square', 30),
+    ('official_parity_caris', 'caris_wide', 30),
+]
 
 
 @pytest.fixture(scope='module')
@@ -29,18 +40,18 @@ def definition():
     return module
 
 
-@pytest.mark.parametrize('name', ['square', 'wide', 'lavt_square', 'lavt_wide'])
-def test_parity(name, published):
-    (case,) = load_cases(DATA, [name])
+@pytest.mark.parametrize(('folder', 'name', 'arrays'), CASES)
+def test_parity(folder, name, arrays, published):
+    (case,) = load_cases(DATA.with_name(folder), [name])
     differences = compare(case, published(case.converter.kind))
-    assert len(differences) == ARRAYS[case.converter.kind]
+    assert len(differences) == arrays
     for difference in differences:
         assert difference.passed, difference
 
 
-@pytest.mark.parametrize('name', ['square', 'lavt_wide'])
-def test_weights_and_inputs_are_the_definitions(name, definition):
-    (case,) = load_cases(DATA, [name])
+@pytest.mark.parametrize(('folder', 'name'), [case[:2] for case in CASES[::3]])
+def test_weights_and_inputs_are_the_definitions(folder, name, definition):
+    (case,) = load_cases(DATA.with_name(folder), [name])
     entries = make_entries(case.manifest)
     reference = definition.official_state_dict(case.manifest)
     assert entries.keys() == reference.keys()
@@ -58,6 +69,49 @@ def test_the_default_is_another_network(published):
     failed = {difference.array for difference in compare(case, config) if not difference.passed}
     assert 'fused_s1' not in failed  # read before any word is updated
     assert {'text_features', 'fused_s2', 'pred_masks'} <= failed
+
+
+def eps_of_the_text_norms(model):
+    for module in model.text_encoder.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-5
+
+
+def order_of_the_image_norms(model):
+    norms = model.decode_head.two_way_decoder.layers[0].image_norms
+    norms[0], norms[1] = norms[1], norms[0]
+
+
+def hidden_pads(model):
+    model.decode_head.region_decoder.official_compat = False
+
+
+def corners_aligned(model):
+    model.decode_head.align_corners ^= True
+
+
+@pytest.mark.parametrize(
+    ('method', 'name', 'damage', 'first', 'same'),
+    [
+        ('caris', 'caris_square', eps_of_the_text_norms, 'logits', 'image_s4'),
+        ('caris', 'caris_square', order_of_the_image_norms, 'first_image_read_words', 'decoder_image_0'),
+        ('caris', 'caris_wide', corners_aligned, 'loss', 'logits'),
+        ('rela', 'square', hidden_pads, 'language', 'regions_first_cross'),
+        ('rela', 'wide', corners_aligned, 'full_masks', 'pred_masks'),
+    ],
+)
+def test_mistakes_are_seen(method, name, damage, first, same, published):
+    (case,) = load_cases(DATA.with_name(f'official_parity_{method}'), [name])
+    arrays = case.converter.arrays
+
+    def damaged(model, settings):
+        damage(model)
+        return arrays(model, settings)
+
+    changed = case._replace(converter=replace(case.converter, arrays=damaged))
+    passed = {difference.array: difference.passed for difference in compare(changed, published(method))}
+    assert not passed[first]
+    assert passed[same]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
@@ -74,5 +75,7 @@ class FPNPixelDecoder(PixelDecoder):
         Returns:
             Mask features (B, E, H_1, W_1), and the three coarser maps (B, E, H_i, W_i) from coarse to fine.
         """
-        outputs = self.mix(features[1:])
-        return self.mask_features(self.finest(features[0], outputs[-1])), outputs
+        with torch.autocast(features[0].device.type, enabled=False):  # points are too coarse in half precision
+            features = [feature.to(self.mask_features.weight.dtype) for feature in features]
+            outputs = self.mix(features[1:])
+            return self.mask_features(self.finest(features[0], outputs[-1])), outputs

@@ -106,7 +106,10 @@ class TwoWayLayer(nn.Module):
         words = norms[2](words + self.words_mlp(words))
         norms = self.image_norms
         image = norms[0](image + self.image_scale * self.image_reads_words(image + positions, words, words, mask))
-        image = norms[1](image + self.image_self(image + positions, image, reference, shapes))
+        dtype = self.image_self.value_proj.weight.dtype
+        with torch.autocast(image.device.type, enabled=False):  # points are too coarse in half precision
+            read = self.image_self((image + positions).to(dtype), image.to(dtype), reference, shapes)
+        image = norms[1](image + read)
         image = norms[2](image + self.image_mlp(image))
         return image, words
 

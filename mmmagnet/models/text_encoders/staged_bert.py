@@ -14,7 +14,7 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel
 from mmmagnet.registry import MODELS
 from mmmagnet.utils import resolve_model_path
 
-from ..layers import checkpointed
+from ..layers import checkpointed, freeze
 from .pretrained import drop_later_layers, fill_encoder, read_weights
 
 # id of [MASK] in the published vocabularies of each kind
@@ -35,6 +35,7 @@ class StagedBert(BaseModule):
         pretrained: Name or folder of pretrained weights. Read by `init_weights` only (MMEngine calls it when a training
             starts), so the model builds without files and without a network when `config` holds keywords.
         partial: Accept `pretrained` weights that leave some of the encoder untouched. By default that is an error.
+        trained_layers: Train only the first so many layers, and not the embeddings, as ReLA does. Default: train all.
         with_cp: Activation checkpointing of its layers: they run again in the backward pass.
         init_cfg: MMEngine initialisation config.
 
@@ -58,6 +59,7 @@ class StagedBert(BaseModule):
         mask_token_id: int | None = None,
         pretrained: str | None = None,
         partial: bool = False,
+        trained_layers: int | None = None,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -79,6 +81,8 @@ class StagedBert(BaseModule):
         # ELECTRA's embeddings may be narrower than its layers
         self.embeddings_project = getattr(bert, 'embeddings_project', nn.Identity())
         self.layers = bert.encoder.layer
+        if trained_layers is not None:
+            freeze(self.embeddings, self.embeddings_project, *self.layers[trained_layers:])
         self.sentence_channels: int | None = None
         self.reads_padding = False
         self.stage_ends = tuple(stage_ends)
