@@ -1,4 +1,4 @@
-# The quickstart: MagNet in miniature on the easy synthetic set, from nothing, in minutes on two CPU cores.
+# MagNet in miniature on the easy synthetic set, from nothing, in half an hour on two CPU cores.
 _base_ = [
     '_base_/models/magnet_tiny.py',
     '_base_/datasets/synthetic.py',

@@ -1,5 +1,5 @@
 # ReLA's recipe: AdamW 1e-5, a tenth of it from 110,000 and from 140,000 steps, batch 48, 150,000 steps, fp16, gradients
-# clipped to a norm of 0.01. Norms, position tables and the learned regions do not decay; all that is trained of BERT does.
+# clipped to a norm of 0.01. Norms, position tables and the learned regions do not decay; BERT's trained layers do.
 _base_ = 'adamw_poly_40e.py'
 
 optim_wrapper = dict(

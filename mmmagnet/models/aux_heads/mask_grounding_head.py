@@ -96,7 +96,7 @@ class MaskGroundingHead(AuxiliaryHead):
             )
         self.loss_weight = loss_weight
         self.loss_weight_warmup_iters = loss_weight_warmup_iters
-        self.word_proj = nn.Identity() if width is None else nn.Linear(text_channels, width)
+        self.text_proj = nn.Identity() if width is None else nn.Linear(text_channels, width)
         width = width or text_channels
         self.mask_encoder = nn.Sequential(nn.Linear(2, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
         self.image_proj = nn.Linear(image_channels, width)
@@ -188,7 +188,7 @@ class MaskGroundingHead(AuxiliaryHead):
         """Hidden states (B, L, D) from which masked words are predicted; see `AuxiliaryInputs` for the arguments."""
         length, (height, map_width) = words.shape[1], image.shape[1:3]
         word_positions, image_positions = self._positions(length, height, map_width, words.device)
-        words = self.word_proj(words) + word_positions + self.type_embed[0]
+        words = self.text_proj(words) + word_positions + self.type_embed[0]
         pixels = self.image_proj(image.flatten(1, 2)) + image_positions + self.type_embed[1]
         place = self.mask_encoder(mask_centre(gt_masks)).unsqueeze(1) + self.type_embed[2]
         tokens = torch.cat([words, pixels.to(words.dtype), place.to(words.dtype)], dim=1)

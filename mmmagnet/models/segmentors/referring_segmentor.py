@@ -50,6 +50,7 @@ class ReferringSegmentor(BaseSegmentor):
         ValueError: If a part is missing, or the encoders have different numbers of stages.
 
     Example:
+        >>> init_default_scope('mmseg')
         >>> config = Config.fromfile('configs/magnet_tiny_synthetic.py')
         >>> model = MODELS.build(config.model)
         >>> losses = model.loss(inputs, data_samples)
