@@ -38,7 +38,7 @@ class RefCOCODataset(BaseDataset):
         test_mode: Test items instead of training items.
         swap_expressions: Give each test item the sentences of another ref of its image, to see whether a network
             reads them. Refs that are alone in their image are left out.
-        text_field: Which text of a sentence is its expression: ``raw`` (as MagNet and LAVT read it) or ``sent``, cleaned.
+        text_field: Which text of a sentence is its expression: ``raw`` (read by MagNet and LAVT) or ``sent``, cleaned.
         indices: Use only these items, or the first so many.
         serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
@@ -132,7 +132,9 @@ class RefCOCODataset(BaseDataset):
                 item['distractors'] = distractors
             for sentence in sentences:
                 extra = {'family': sentence['family']} if 'family' in sentence else {}
-                items.append({**item, 'sentences': [self._text(ref, sentence)], 'sent_id': sentence['sent_id'], **extra})
+                items.append(
+                    {**item, 'sentences': [self._text(ref, sentence)], 'sent_id': sentence['sent_id'], **extra}
+                )
         return items
 
     def _text(self, ref: dict, sentence: dict) -> str:

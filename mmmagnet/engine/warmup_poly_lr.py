@@ -52,10 +52,10 @@ class WarmupPolyLR(LRSchedulerMixin, _ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(
-        cls, *args: Any, begin: int = 0, end: int, epoch_length: int, by_epoch: bool = True, **kwargs: Any
+        cls, *, begin: int = 0, end: int, epoch_length: int, by_epoch: bool = True, **kwargs: Any
     ) -> WarmupPolyLR:
         """Build a schedule by steps from one whose `begin` and `end` are epochs of `epoch_length` steps."""
-        return cls(*args, begin=begin * epoch_length, end=end * epoch_length, by_epoch=False, **kwargs)
+        return cls(begin=begin * epoch_length, end=end * epoch_length, by_epoch=False, **kwargs)
 
     def _get_value(self) -> list[float]:
         step, last = self.last_step, self.end - self.begin

@@ -18,8 +18,16 @@ from .lavt import BERT_UNUSED, GATE, SWIN, SWIN_UNUSED, WORD_ATTENTION, image_en
 LAMBDA = 'sem_seg_head.predictor.lang_weight'
 """The factor of the words' update. The released evaluation never loads it and runs with 0."""
 
-HEAD_SIZES = ('feat_channels', 'num_queries', 'pixel_decoder_layers', 'pixel_decoder_ffn', 'decoder_layers')
-HEAD_SIZES += ('decoder_ffn', 'num_groups', 'region_weight')
+HEAD_SIZES = (
+    'feat_channels',
+    'num_queries',
+    'pixel_decoder_layers',
+    'pixel_decoder_ffn',
+    'decoder_layers',
+    'decoder_ffn',
+    'num_groups',
+    'region_weight',
+)
 RENAMED_SIZES = ('pixel_decoder_points', 'decoder_heads')
 
 HEAD: Rules = [

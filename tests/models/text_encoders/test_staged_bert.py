@@ -141,9 +141,7 @@ def test_pretrained_that_lacks_a_weight(folder, tmp_path):
     del weights['encoder.layer.2.output.dense.bias']
     save_file(weights, path, metadata={'format': 'pt'})
     encoder = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0])
-    with pytest.raises(
-        CheckpointError, match=r'it lacks layers\.2\.output\.dense\.bias'
-    ):
+    with pytest.raises(CheckpointError, match=r'it lacks layers\.2\.output\.dense\.bias'):
         encoder.init_weights()
     StagedBert(settings(), (1, 2), pretrained=folder[0]).init_weights()  # not one of the layers used
     partial = StagedBert(settings(), (1, 2, 3, 4), pretrained=folder[0], partial=True)
@@ -232,3 +230,12 @@ def test_weights_are_those_of_the_published_model():
     names = {name.replace('layers.', 'encoder.layer.', 1) for name in StagedBert(settings(), (1, 4)).state_dict()}
     theirs = AutoModel.from_config(BertConfig(**SIZES), add_pooling_layer=False).state_dict()
     assert names == set(theirs)
+
+
+def test_trained_layers():
+    """Embeddings and the last layers stay as they were; gradients still pass through them to what is before."""
+    encoder = StagedBert(settings(), stage_ends=(4,), trained_layers=3)
+    trained = {name.split('.')[1] for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert trained == {'0', '1', '2'}
+    staged(encoder)[-1].square().mean().backward()
+    assert all(weight.grad is not None for weight in encoder.parameters() if weight.requires_grad)
