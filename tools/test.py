@@ -99,8 +99,8 @@ def test(args: argparse.Namespace) -> int:
         )
         if is_main_process():
             print_scores(scores[split])
-            if args.scores is not None:  # after every split: an interrupted run keeps what it has
-                write_json(Path(args.scores), scores)
+            if args.metrics_out is not None:  # after every split: an interrupted run keeps what it has
+                write_json(Path(args.metrics_out), scores)
     return 0
 
 
@@ -135,8 +135,8 @@ def plan(config: Any, args: argparse.Namespace) -> list[tuple[str, dict[str, Any
                 metric['resolution'] = ['input', 'original'] if args.resolution == 'both' else args.resolution
             if args.breakdown:
                 metric['breakdown'] = True
-            if args.dump:
-                path = Path(args.dump)
+            if args.out:
+                path = Path(args.out)
                 metric['dump'] = str(path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}'))
         jobs.append((split, parts))
     return jobs
