@@ -1,4 +1,4 @@
-# CARIS on RefCOCO (unc): Swin-B at 448 x 448, BERT-base, 50 epochs at batch 16. The authors' released checkpoints, which
+# CARIS on RefCOCO (unc): Swin-B at 448 x 448, BERT-base, 50 epochs at batch 16. Released checkpoints, which
 # tools/model_converters/official.py converts, are of this network.
 _base_ = [
     '../_base_/models/caris_swin_b.py',
