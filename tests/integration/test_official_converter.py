@@ -19,6 +19,12 @@ from mmmagnet.utils.config import load_config
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / 'tests' / 'data' / 'official_parity'
+SIZES = {
+    'magnet': 'official_parity/arch_small.json',
+    'lavt': 'official_parity/arch_lavt_small.json',
+    'rela': 'official_parity_rela/arch_small.json',
+    'caris': 'official_parity_caris/arch_caris_small.json',
+}
 TOKENIZER = 'package://mmmagnet/datasets/synthetic/tokenizer'
 
 
@@ -40,7 +46,7 @@ def convert(tmp_path):
 
     def run_converter(kind, out='ours.pth'):
         converter = next(converter for converter in CONVERTERS if converter.kind == kind)
-        sizes = json.loads((DATA / {'magnet': 'arch_small.json', 'lavt': 'arch_lavt_small.json'}[kind]).read_text())
+        sizes = json.loads((DATA.parent / SIZES[kind]).read_text())
         config = load_config(str(ROOT / 'configs' / converter.config))
         config.model = converter.resize(config.model.to_dict(), sizes, kind)
         config.dump(str(tmp_path / 'config.py'))
@@ -49,7 +55,7 @@ def convert(tmp_path):
     return run_converter
 
 
-@pytest.fixture(params=['magnet', 'lavt', 'lavt apart'])
+@pytest.fixture(params=['magnet', 'lavt', 'lavt apart', 'rela', 'caris'])
 def converted(request, released, convert, tmp_path):
     """Kind, and the checkpoint made of a small released file."""
     kind, _, apart = request.param.partition(' ')
@@ -80,7 +86,7 @@ def write_set(root):
         polygon = [4, 10, 24, 10, 24, 30, 4, 30]
         annotations.append({'id': index, 'image_id': index, 'category_id': 1, 'segmentation': [polygon]})
         for split in ('train', 'val', 'testA'):
-            sentence = {'sent_id': len(refs), 'raw': 'the red square'}
+            sentence = {'sent_id': len(refs), 'raw': 'the red square', 'sent': 'red square'}
             ref = {'ref_id': len(refs), 'image_id': index, 'ann_ids': [index], 'category_id': 1}
             refs.append({**ref, 'split': split, 'sentences': [sentence]})
     instances = {'images': images, 'annotations': annotations, 'categories': [{'id': 1, 'name': 'square'}]}
@@ -106,7 +112,11 @@ def test_taken_as_it_is(converted, tmp_path, capsys):
         loader['dataset']['pipeline'] = config[f'{"train" if name == "train" else "test"}_pipeline']
     config.model.backbone.pretrained = config.model.text_encoder.pretrained = None
     config.model.text_encoder.mask_token_id = load_tokenizer(TOKENIZER).mask_token_id
-    config.train_cfg.max_epochs = 1
+    config.optim_wrapper = dict(type='OptimWrapper', optimizer=config.optim_wrapper.optimizer)  # fp16 needs a GPU
+    if 'max_iters' in config.train_cfg:
+        config.train_cfg.update(max_iters=1, val_interval=1)
+    else:
+        config.train_cfg.update(max_epochs=1, val_interval=1)
     config.dump(str(tmp_path / 'small.py'))
     shared = ['--data-root', data, '--work-dir', tmp_path / 'work', '--device', 'cpu']
 
@@ -114,7 +124,8 @@ def test_taken_as_it_is(converted, tmp_path, capsys):
     assert json.loads((tmp_path / 'scores.json').read_text())['testA']['metrics']['ref/pairs'] == 2
     options = ['--cfg-options', f'load_from={path}', 'optim_wrapper.optimizer.lr=0.0', 'train_cfg.val_interval=9']
     assert run('train.py', tmp_path / 'small.py', *shared, *options) == 0
-    trained = load_file(tmp_path / 'work' / 'epoch_1.pth')['state_dict']
+    (written,) = (tmp_path / 'work').glob('[ei]*_1.pth')  # after an epoch, or an iteration
+    trained = load_file(written)['state_dict']
     for name, value in load_file(path)['state_dict'].items():
         if 'running_' not in name and 'num_batches' not in name:
             torch.testing.assert_close(trained[name], value, msg=name)

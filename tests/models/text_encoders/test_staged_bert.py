@@ -230,3 +230,12 @@ def test_weights_are_those_of_the_published_model():
     names = {name.replace('layers.', 'encoder.layer.', 1) for name in StagedBert(settings(), (1, 4)).state_dict()}
     theirs = AutoModel.from_config(BertConfig(**SIZES), add_pooling_layer=False).state_dict()
     assert names == set(theirs)
+
+
+def test_trained_layers():
+    """Embeddings and the last layers stay as they were; gradients still pass through them to what is before."""
+    encoder = StagedBert(settings(), stage_ends=(4,), trained_layers=3)
+    trained = {name.split('.')[1] for name, weight in encoder.named_parameters() if weight.requires_grad}
+    assert trained == {'0', '1', '2'}
+    staged(encoder)[-1].square().mean().backward()
+    assert all(weight.grad is not None for weight in encoder.parameters() if weight.requires_grad)
