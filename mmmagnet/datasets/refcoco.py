@@ -38,6 +38,7 @@ class RefCOCODataset(BaseDataset):
         seed: Of what is drawn for training items.
         swap_expressions: Give each test item the sentences of another ref of its image, to see whether a network
             reads them. Refs that are alone in their image are left out.
+        text_field: ``raw``, as LAVT and MagNet have it, or ``sent``, the cleaned text of REFER's files, as CARIS has.
         indices: Use only these items, or the first so many.
         serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
@@ -58,12 +59,16 @@ class RefCOCODataset(BaseDataset):
         test_mode: bool = False,
         seed: int = 0,
         swap_expressions: bool = False,
+        text_field: str = 'raw',
         indices: int | Sequence[int] | None = None,
         serialize_data: bool = True,
         lazy_init: bool = False,
     ) -> None:
         if swap_expressions and not test_mode:
             raise ValueError('swap_expressions is for scoring: set test_mode=True')
+        if text_field not in ('raw', 'sent'):
+            raise ValueError(f"text_field={text_field!r}: give 'raw' or 'sent'")
+        self.text_field = text_field
         self.split = split
         self.seed = seed
         self.swap_expressions = swap_expressions
@@ -109,15 +114,25 @@ class RefCOCODataset(BaseDataset):
                 'split': self.split,
             }
             if not self.test_mode:
-                items.append({**item, 'sentences': [sentence['raw'] for sentence in sentences]})
+                items.append({**item, 'sentences': [self._text(ref, sentence) for sentence in sentences]})
                 continue
             distractors = count_distractors(ref, instances)
             if distractors is not None:
                 item['distractors'] = distractors
             for sentence in sentences:
                 extra = {'family': sentence['family']} if 'family' in sentence else {}
-                items.append({**item, 'sentences': [sentence['raw']], 'sent_id': sentence['sent_id'], **extra})
+                said = self._text(ref, sentence)
+                items.append({**item, 'sentences': [said], 'sent_id': sentence['sent_id'], **extra})
         return items
+
+    def _text(self, ref: dict, sentence: dict) -> str:
+        text = sentence.get(self.text_field)
+        if not isinstance(text, str):
+            raise DataError(
+                f'{self.ann_file}, ref {ref["ref_id"]}: a sentence has no field {self.text_field}; convert the set '
+                "again, or leave text_field='raw'"
+            )
+        return text
 
     def __getitem__(self, visit: int) -> Any:
         """The item of a visit, ``epoch * len(self) + item``, through the pipeline. Never another one in its place."""

@@ -285,3 +285,20 @@ def test_never_none(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[lambda results: None])
     with pytest.raises(DataError, match='returned None'):
         dataset[0]
+
+
+def test_text_field(content, write, tmp_path):
+    """CARIS trains on the cleaned text."""
+    for ref in content['refs']:
+        for sentence in ref['sentences']:
+            sentence['sent'] = sentence['raw'].upper()
+    root = write(content, tmp_path / 'set')
+    for test_mode in (False, True):
+        items = RefCOCODataset(str(root), 'train', text_field='sent', test_mode=test_mode)
+        said = [text for number in range(len(items)) for text in items.get_data_info(number)['sentences']]
+        assert said[:2] == ['LEFT ONE', 'THE SMALL BOX']
+    with pytest.raises(ValueError, match="text_field='tokens'"):
+        RefCOCODataset(str(root), 'train', text_field='tokens')
+    del content['refs'][1]['sentences'][0]['sent']
+    with pytest.raises(DataError, match=r"refs\.jsonl, ref 1: a sentence has no field sent; .*text_field='raw'"):
+        RefCOCODataset(str(write(content, tmp_path / 'without')), 'train', text_field='sent')
