@@ -1,9 +1,4 @@
-<<<<<<< HEAD
 # CARIS on RefCOCO (unc): Swin-B at 448 x 448, BERT-base, 50 epochs at batch 16. Released checkpoints belong to it.
-=======
-# CARIS on RefCOCO (unc): Swin-B at 448 x 448, BERT-base, 50 epochs at batch 16. Released checkpoints, which
-# tools/model_converters/official.py converts, are of this network.
->>>>>>> caris
 _base_ = [
     '../_base_/models/caris_swin_b.py',
     '../_base_/datasets/refcoco_448_sent.py',

@@ -76,6 +76,8 @@ class RefCOCODataset(BaseDataset):
     ) -> None:
         if swap_expressions and not test_mode:
             raise ValueError('swap_expressions is for scoring: set test_mode=True')
+        if text_field not in ('raw', 'sent'):
+            raise ValueError(f"text_field={text_field!r}: give 'raw' or 'sent'")
         self.split = split
         self.seed = 0
         self.swap_expressions = swap_expressions

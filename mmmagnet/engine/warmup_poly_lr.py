@@ -55,12 +55,7 @@ class WarmupPolyLR(LRSchedulerMixin, _ParamScheduler):
         cls, *, begin: int = 0, end: int, epoch_length: int, by_epoch: bool = True, **kwargs: Any
     ) -> WarmupPolyLR:
         """Build a schedule by steps from one whose `begin` and `end` are epochs of `epoch_length` steps."""
-<<<<<<< HEAD
-        steps = dict(begin=begin * epoch_length, end=end * epoch_length, by_epoch=False)
-        return cls(*args, **steps, **kwargs)  # type: ignore[arg-type]
-=======
         return cls(begin=begin * epoch_length, end=end * epoch_length, by_epoch=False, **kwargs)
->>>>>>> caris
 
     def _get_value(self) -> list[float]:
         step, last = self.last_step, self.end - self.begin

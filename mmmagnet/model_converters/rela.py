@@ -19,10 +19,6 @@ LAMBDA = 'sem_seg_head.predictor.lang_weight'
 """The factor of the words' update. The released evaluation never loads it and runs with 0."""
 
 HEAD_SIZES = (
-<<<<<<< HEAD
-    *('feat_channels', 'num_queries', 'pixel_decoder_layers', 'pixel_decoder_ffn', 'decoder_layers'),
-    *('decoder_ffn', 'num_groups', 'region_weight'),
-=======
     'feat_channels',
     'num_queries',
     'pixel_decoder_layers',
@@ -31,7 +27,6 @@ HEAD_SIZES = (
     'decoder_ffn',
     'num_groups',
     'region_weight',
->>>>>>> caris
 )
 RENAMED_SIZES = ('pixel_decoder_points', 'decoder_heads')
 

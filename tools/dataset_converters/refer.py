@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = converter_parser("a set in REFER's layout", '<dataset>/refs(<split-by>).p')
-    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog ...')
-    parser.add_argument('--split-by', required=True, help='unc, google, umd ...')
+    parser.add_argument('--dataset', required=True, help='refcoco, refcoco+, refcocog, refclef, rrsisd ...')
+    parser.add_argument('--split-by', required=True, help='unc, google, umd, final ...')
     args = parser.parse_args(argv)
     out = args.out or Path('data') / f'{args.dataset}_{args.split_by}'
 

@@ -9,24 +9,33 @@ from typing import Any
 
 from mmmagnet.utils.errors import DataError
 
-from .output import Conversion, RefTable, entries, read_json, take, write_set
+from .layouts import layout_hint
+from .output import Conversion, RefTable, write_set
+from .reading import entries, read_json, take
 
 
-def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite: bool = False) -> Conversion:
+def convert_mdetr(
+    files: Mapping[str, Path], out: Path, images: Path, overwrite: bool = False, instances: Path | None = None
+) -> Conversion:
     """Convert MDETR-style JSON files, one for each split, to a prepared folder.
 
     Each entry of ``images`` is one expression (``caption``) of one image (``original_id``). Its annotation is the
-    object, with ``original_id`` as its COCO id. Where no annotation has one [R], equal outlines on an image are one
-    object, and objects are numbered. Expressions of the same object become one ref.
+    object, with ``original_id`` as its COCO id. The published files have no outlines: `instances` has them. Expressions
+    of the same object become one ref. The text is REFER's cleaned ``sent``.
+
+    Without `instances` the annotations need a ``segmentation``. Where no annotation has an ``original_id`` [R], equal
+    outlines on an image are one object, and objects are numbered.
 
     Example:
-        >>> convert_mdetr({'val': Path('finetune_refcoco_val.json')}, Path('data/refcoco'), Path('train2014'))
+        >>> files = {'val': Path('finetune_refcoco_val.json')}
+        >>> convert_mdetr(files, Path('data/refcoco_unc'), Path('train2014'), instances=Path('refcoco/instances.json'))
 
     Args:
         files: Split -> file.
         out: The prepared folder.
         images: Folder of the images, to which ``images`` links.
         overwrite: Replace a prepared folder that is there.
+        instances: COCO's or REFER's file of instances, joined by ``original_id``.
 
     Raises:
         DataError: If a file is missing or damaged, or an expression has not one annotation with a segmentation.
@@ -38,11 +47,13 @@ def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite:
     categories: dict[int, dict[str, Any]] = {}
     numbers: dict[tuple[int, str], int] = {}
     have_ids: set[bool] = set()
+    whole = None if instances is None else read_json(instances)
     count = 0
     for split, path in files.items():
         content = read_json(path)
-        if not isinstance(content, dict):
-            raise DataError(f'{path}: not a file of MDETR (a {type(content).__name__}): download it again')
+        if not isinstance(content, dict) or 'images' not in content or 'annotations' not in content:
+            fix = layout_hint(path, content) or f' (a {type(content).__name__}): download it again'
+            raise DataError(f"{path}: not a file of MDETR's layout{fix}")
         categories |= {category['id']: category for category in entries(content, 'categories', path)}
         for where, entry, about, annotation in _pairs(content, path):
             image_id = take(entry, 'original_id', int, where)
@@ -51,17 +62,18 @@ def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite:
             have_ids.add('original_id' in annotation)
             if len(have_ids) > 1:
                 raise DataError(f'{about}: field original_id is in some annotations only: download the file again')
-            if 'original_id' in annotation:
+            outline = annotation.get('segmentation')
+            if whole is None and not isinstance(outline, (list, dict)):
+                raise DataError(
+                    f"{about}: field segmentation is missing, as in the published files: a box is no mask, give COCO's "
+                    "or REFER's instances.json by --instances"
+                )
+            if 'original_id' in annotation or whole is not None:
                 ann_id = take(annotation, 'original_id', int, about)
             else:
-                outline = json.dumps(annotation['segmentation'])
-                ann_id = numbers.setdefault((image_id, outline), len(numbers))
-            made = {
-                'id': ann_id,
-                'image_id': image_id,
-                'category_id': take(annotation, 'category_id', int, about),
-                'segmentation': annotation['segmentation'],
-            }
+                ann_id = numbers.setdefault((image_id, json.dumps(outline)), len(numbers))
+            category_id = take(annotation, 'category_id', int, about)
+            made = {'id': ann_id, 'image_id': image_id, 'category_id': category_id, 'segmentation': outline}
             if annotations.setdefault(ann_id, made)['image_id'] != image_id:
                 raise DataError(
                     f'{about}: field original_id: {ann_id} is on another image, too: download the file again'
@@ -70,20 +82,21 @@ def convert_mdetr(files: Mapping[str, Path], out: Path, images: Path, overwrite:
                 (split, ann_id),
                 {'ref_id': len(records), 'image_id': image_id, 'split': split, 'where': where, 'sentences': []},
             )
-            record['sentences'].append({'raw': take(entry, 'caption', str, where), 'sent_id': count})
+            record['sentences'].append({'sent': take(entry, 'caption', str, where), 'sent_id': count})
             count += 1
     if not records:
         raise DataError(f'{next(iter(files.values()), "no file")}: holds no expressions: give files of MDETR')
     table = RefTable()
     for (_, ann_id), record in records.items():
         table.add(record, [ann_id], annotations[ann_id]['category_id'], record['sentences'], record['where'])
-    whole = {
-        'images': list(image_entries.values()),
-        'annotations': list(annotations.values()),
-        'categories': list(categories.values()),
-    }
+    if whole is None:
+        whole = {
+            'images': list(image_entries.values()),
+            'annotations': list(annotations.values()),
+            'categories': list(categories.values()),
+        }
     first = next(iter(files.values()))
-    return write_set(table, whole, (first, first), out, images, overwrite)
+    return write_set(table, whole, (first, instances or first), out, images, overwrite)
 
 
 def files_by_split(given: Sequence[str]) -> dict[str, Path]:
@@ -108,7 +121,7 @@ def files_by_split(given: Sequence[str]) -> dict[str, Path]:
 
 
 def _pairs(content: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any], str, dict[str, Any]]]:
-    """Each expression and its one annotation, which has a segmentation; before both, where they are."""
+    """Each expression and its one annotation; before both, where they are."""
     meant: dict[int, dict[str, Any]] = {}
     for annotation in entries(content, 'annotations', path, 'image_id'):
         if meant.setdefault(annotation['image_id'], annotation) is not annotation:
@@ -121,7 +134,4 @@ def _pairs(content: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str,
         if entry['id'] not in meant:
             raise DataError(f'{where}: no annotation names it: download the file again')
         annotation = meant[entry['id']]
-        about = f'{path}, annotation {annotation["id"]}'
-        if not isinstance(annotation.get('segmentation'), (list, dict)):
-            raise DataError(f'{about}: field segmentation is missing: a box is no mask, give files with outlines')
-        yield where, entry, about, annotation
+        yield where, entry, f'{path}, annotation {annotation["id"]}', annotation

@@ -1,9 +1,8 @@
-"""What every converter shares: refs and instances from foreign files, checked, written as a prepared folder."""
+"""What every converter shares: refs, and the prepared folder that is written of them and their instances."""
 
 from __future__ import annotations
 
 import json
-import reprlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 from mmmagnet.utils.errors import DataError
 
 from .common import prepared_folder
+from .images import place_images
+from .matching import matching_instances
+from .reading import short, take
 
-MAX_JSON = 2**30  # bytes; all of COCO's train2014 has 448 MB
 MAX_REFS = 1_000_000
 MAX_WRITTEN = 2**30  # characters; a few bytes of a pickle or parquet file can stand for any number
 
@@ -25,14 +26,19 @@ class Conversion:
     Attributes:
         counts: Split -> number of refs, sentences and images.
         warnings: What the user should know, one sentence each.
+        targets: Number of sentences that mean nothing, one object, and several.
     """
 
     counts: dict[str, tuple[int, int, int]]
     warnings: list[str] = field(default_factory=list)
+    targets: tuple[int, int, int] = (0, 0, 0)
 
     def lines(self) -> list[str]:
         """The counts as a table for people."""
         rows = [f'{split:<10}{refs:>8}{said:>11}{images:>8}' for split, (refs, said, images) in self.counts.items()]
+        nothing, one, several = self.targets
+        if nothing or several:
+            rows.append(f'sentences that mean nothing: {nothing}, one object: {one}, several: {several}')
         return [f'{"split":<10}{"refs":>8}{"sentences":>11}{"images":>8}', *rows]
 
 
@@ -48,12 +54,16 @@ class RefTable:
 
     Attributes:
         refs: Lines of ``refs.jsonl``.
+        skipped: Why refs are left out -> how many are.
         blank: Number of sentences without a word, which are left out.
+        without_raw: Number of sentences without the field ``raw``, for which ``sent`` stands.
     """
 
     def __init__(self) -> None:
         self.refs: list[dict[str, Any]] = []
+        self.skipped: Counter[str] = Counter()
         self.blank = 0
+        self.without_raw = 0
         self._written = 0
 
     def add(
@@ -65,46 +75,63 @@ class RefTable:
         where: str,
         size: int = 0,
     ) -> None:
-        """Add a ref.
+        """Add a ref; one without a word is left out and counted.
 
         Args:
             record: Dict with ``ref_id``, ``image_id`` and ``split``.
             ann_ids: Annotations of the objects; none for an expression without target.
             category_id: Category of the objects; None where they have several or none.
-            sentences: Dicts with ``raw`` and ``sent_id``; ``sent`` is kept where it is there.
+            sentences: Dicts with ``sent_id``, and ``raw``, ``sent`` or both.
             where: File and ref, for messages.
             size: Characters that are written beside the sentences.
 
         Raises:
-            DataError: If a field is missing or of another kind, no sentence holds a word, or the set is too large.
+            DataError: If a field is missing or of another kind, or the set is too large.
         """
         kept = []
         for sentence in sentences:
             if not isinstance(sentence, dict):
                 raise DataError(f'{where}: a sentence is {short(sentence)}; expected a dict: download the file again')
-            raw, sent_id = take(sentence, 'raw', str, where), take(sentence, 'sent_id', int, where)
+            cleaned = {'sent': take(sentence, 'sent', str, where)} if 'sent' in sentence else {}
+            alone = 'raw' not in sentence and bool(cleaned)
+            raw = cleaned['sent'] if alone else take(sentence, 'raw', str, where)
+            sent_id = take(sentence, 'sent_id', int, where)
             if raw.strip():
-                sent = sentence.get('sent')  # REFER's cleaned text
-                cleaned = {'sent': sent} if isinstance(sent, str) and sent.strip() else {}
                 kept.append({'sent_id': sent_id, 'raw': raw, **cleaned})
-                size += len(cleaned.get('sent', ''))
-            size += len(raw)
-        self._written += size
+                self.without_raw += alone
+            size += len(raw) + len(cleaned.get('sent', ''))
+        self._written += size + 8 * len(ann_ids)
         if self._written > MAX_WRITTEN or len(self.refs) >= MAX_REFS:
             raise DataError(f'{where}: more than {MAX_REFS} refs or {MAX_WRITTEN} characters: give files of refs')
-        if not kept:
-            raise DataError(f'{where}: field sentences holds no words: remove the ref')
         ref = {name: take(record, name, int, where) for name in ('ref_id', 'image_id')} | {'ann_ids': ann_ids}
         if category_id is not None:
             ref['category_id'] = category_id
-        self.refs.append({**ref, 'split': take(record, 'split', str, where), 'sentences': kept})
+        split = take(record, 'split', str, where)
+        if not kept:
+            self.skipped['no sentence with a word' if sentences else 'no sentences'] += 1
+            return
+        self.refs.append({**ref, 'split': split, 'sentences': kept})
         self.blank += len(sentences) - len(kept)
+
+    def warnings(self) -> list[str]:
+        """What is left out, one sentence each."""
+        told = [f'skipped {number} refs: {reason}' for reason, number in self.skipped.items()]
+        if self.blank:
+            told.append(f'{self.blank} sentences without a word are left out')
+        if self.without_raw:
+            told.append(
+                f'{self.without_raw} sentences have no raw text: their cleaned one (sent) stands in for it, while '
+                'published scores are of the raw one'
+            )
+        return told
 
 
 def write_set(
     table: RefTable, content: Any, sources: tuple[Path, Path], out: Path, images: Path, overwrite: bool = False
 ) -> Conversion:
     """Write ``refs.jsonl``, ``instances.json`` and the link ``images``, whole or not at all.
+
+    Where links are impossible the set is written without, and a warning says where to put the images.
 
     Args:
         table: The refs.
@@ -115,126 +142,30 @@ def write_set(
         overwrite: Replace a prepared folder that is there.
 
     Raises:
-        DataError: If the instances lack a field, or a ref names what they do not have.
+        DataError: If the instances lack a field, refs name what they do not have, or no ref can be used.
         OSError: If `out` cannot be written or replaced.
     """
-    instances = matching_instances(content, sources[1], table.refs, sources[0])
-    conversion = Conversion(_count(table.refs))
-    if table.blank:
-        conversion.warnings.append(f'{table.blank} sentences without a word are left out')
-    conversion.warnings += _image_warnings(images, out, instances['images'])
+    instances, refs = matching_instances(content, sources[1], table.refs, sources[0], table.skipped)
+    if not refs:
+        raise DataError('; '.join([f'{sources[0]}: holds no ref that can be used', *table.warnings()]))
+    instances['images'], told = place_images(images, out, instances['images'])
+    conversion = Conversion(_count(refs), table.warnings() + told, _count_targets(refs))
     linked = out / 'images'
     if linked.is_dir() and not linked.is_symlink():
         raise FileExistsError(f'{linked}: is a folder of its own, not a link: not overwritten, move it away first')
     with prepared_folder(out.absolute(), overwrite) as folder:
         with (folder / 'refs.jsonl').open('w', encoding='utf-8', newline='\n') as file:
-            file.writelines(json.dumps(ref, ensure_ascii=False) + '\n' for ref in table.refs)
+            file.writelines(json.dumps(ref, ensure_ascii=False) + '\n' for ref in refs)
         (folder / 'instances.json').write_text(json.dumps(instances, separators=(',', ':')), encoding='utf-8')
         if images.is_dir():
-            (folder / 'images').symlink_to(images.resolve(), target_is_directory=True)
-    return conversion
-
-
-def matching_instances(content: Any, path: Path, refs: list[dict[str, Any]], refs_file: Path) -> dict[str, list]:
-    """The images of the refs and all annotations on them, since other objects are distractors.
-
-    Args:
-        content: Of an instances file.
-        path: Where it is from, for messages.
-        refs: Lines of ``refs.jsonl``.
-        refs_file: Where they are from, for messages.
-
-    Raises:
-        DataError: If a field is missing, or a ref names what is not there.
-    """
-    if not isinstance(content, dict):
-        raise DataError(f'{path}: not COCO instances (a {type(content).__name__}): download it again')
-    image_ids = {ref['image_id'] for ref in refs}
-    images = [image for image in entries(content, 'images', path) if image['id'] in image_ids]
-    annotations = [ann for ann in entries(content, 'annotations', path, 'image_id') if ann['image_id'] in image_ids]
-    for image in images:
-        for name, kind in (('file_name', str), ('width', int), ('height', int)):
-            take(image, name, kind, f'{path}, image {image["id"]}')
-    for ann in annotations:
-        if 'category_id' in ann:
-            take(ann, 'category_id', int, f'{path}, annotation {ann["id"]}')
-    image_of = {ann['id']: ann['image_id'] for ann in annotations}
-    segmented = {ann['id'] for ann in annotations if isinstance(ann.get('segmentation'), (list, dict))}
-    known = {image['id'] for image in images}
-    for ref in refs:
-        where = f'{refs_file}, ref {ref["ref_id"]}'
-        if ref['image_id'] not in known:
-            raise DataError(f'{where}: field image_id: {path} has no image {ref["image_id"]}: use files of one set')
-        for ann_id in ref['ann_ids']:
-            if image_of.get(ann_id) != ref['image_id']:
-                raise DataError(
-                    f'{where}: field ann_id: {path} has no annotation {ann_id} on image {ref["image_id"]}: use files '
-                    'of one set'
+            try:
+                (folder / 'images').symlink_to(images.resolve(), target_is_directory=True)
+            except (OSError, NotImplementedError) as error:
+                conversion.warnings.append(
+                    f'{images}: cannot be linked there ({error}): copy or move the images to {linked}, or train with '
+                    f'data_prefix=dict(img_path={str(images.resolve())!r}) in the datasets of the config'
                 )
-            if ann_id not in segmented:
-                raise DataError(f'{path}, annotation {ann_id}: field segmentation is missing: download the file again')
-    return {'images': images, 'annotations': annotations, 'categories': entries(content, 'categories', path)}
-
-
-def read_json(path: Path, fix: str = 'download it again') -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        DataError: If it is missing, cannot be read, too large, or is not whole JSON.
-    """
-    try:
-        size = path.stat().st_size
-        content = json.loads(path.read_bytes()) if size <= MAX_JSON else None
-    except FileNotFoundError as error:
-        raise DataError(f'{path}: no such file: {fix}') from error
-    except OSError as error:
-        raise DataError(f'{path}: cannot be read ({error.strerror})') from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f'{path}: not whole JSON ({error}): {fix}') from error
-    if size > MAX_JSON:
-        raise DataError(f'{path}: has {size} bytes, more than {MAX_JSON}: give a file of refs or instances')
-    return content
-
-
-def entries(content: dict[str, Any], name: str, path: Path, *needed: str) -> list[dict[str, Any]]:
-    """A list of records with a whole number as ``id``, and under the names that are `needed`.
-
-    Raises:
-        DataError: If it is not there, or a record is not like that.
-    """
-    records = take(content, name, list, str(path))
-    for number, record in enumerate(records):
-        if not isinstance(record, dict) or not all(type(record.get(key)) is int for key in ('id', *needed)):
-            raise DataError(f'{path}, {name}[{number}]: field {" or ".join(("id", *needed))} is not a number')
-    return records
-
-
-def take(record: dict[str, Any], name: str, kind: type, where: str) -> Any:
-    """A field of a record.
-
-    Raises:
-        DataError: If it is missing or of another kind.
-    """
-    if name not in record:
-        there = ', '.join(str(key)[:40] for key in [*record][:20]) or 'none'
-        raise DataError(f'{where}: field {name} is missing; fields there: {there:.200}')
-    value = record[name]
-    whole = kind is not int or (isinstance(value, int) and abs(value) < 2**63)
-    if not isinstance(value, kind) or isinstance(value, bool) or not whole:
-        raise DataError(f'{where}: field {name} is {short(value)}; expected {kind.__name__}: download the file again')
-    if isinstance(value, str) and any('\ud800' <= character <= '\udfff' for character in value):
-        raise DataError(
-            f'{where}: field {name} is {short(value)}, with half a character in it: download the file again'
-        )
-    return value
-
-
-def short(value: Any) -> str:
-    """A value in at most 60 characters, however large or nested it is."""
-    try:
-        return reprlib.repr(value)[:60]
-    except ValueError:  # an integer of thousands of digits
-        return f'of kind {type(value).__name__}'
+    return conversion
 
 
 def _count(refs: list[dict[str, Any]]) -> dict[str, tuple[int, int, int]]:
@@ -245,10 +176,6 @@ def _count(refs: list[dict[str, Any]]) -> dict[str, tuple[int, int, int]]:
     return {split: (number[split], sentences[split], images[split]) for split in number}
 
 
-def _image_warnings(folder: Path, out: Path, images: list[dict[str, Any]]) -> list[str]:
-    if not folder.is_dir():
-        return [f'{folder}: no such folder, so no images are linked; once it is there: ln -s FOLDER {out / "images"}']
-    absent = [image['file_name'] for image in images if not (folder / image['file_name']).is_file()]
-    if not absent:
-        return []
-    return [f'{folder}: {len(absent)} of {len(images)} images are not there, the first is {absent[0]}']
+def _count_targets(refs: list[dict[str, Any]]) -> tuple[int, int, int]:
+    number = Counter(min(len(ref['ann_ids']), 2) for ref in refs for _ in ref['sentences'])
+    return number[0], number[1], number[2]

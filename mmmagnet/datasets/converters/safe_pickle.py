@@ -18,6 +18,10 @@ class _RefusedError(Exception):
     """The file holds more than plain values."""
 
 
+class _NumpyError(_RefusedError):
+    """The file holds numbers of numpy, which a pickle can only build by a call."""
+
+
 _PYTHON: Any = pickle._Unpickler  # in C, an index of five bytes makes the memo allocate 32 GB; here it is a dict
 
 
@@ -27,6 +31,8 @@ class _PlainUnpickler(_PYTHON):
     stack: list[Any]
 
     def find_class(self, module: str, name: str) -> NoReturn:
+        if module.split('.')[0] == 'numpy':
+            raise _NumpyError(f'names {module:.60}.{name:.60}')
         raise _RefusedError(f'names {module:.60}.{name:.60}')
 
     def get_extension(self, code: int) -> NoReturn:
@@ -81,10 +87,16 @@ def load_refs(path: Path) -> list[dict[str, Any]]:
         data = io.BytesIO(path.read_bytes())  # a file would allocate any length that is declared
         with no_collection():
             refs = _PlainUnpickler(data, encoding='utf-8').load()
+    except _NumpyError as error:
+        raise DataError(
+            f"{path}: refused: it {error}: its numbers are numpy's. Published files have none, so it was made by "
+            f"somebody's own code: where that is you, write it again without them, by json.dump(refs, "
+            f"open({path.with_suffix('.json').name!r}, 'w'), default=lambda value: value.tolist()), and remove this one"
+        ) from error
     except _RefusedError as error:
         raise DataError(
             f'{path}: refused: it {error}; a file of refs holds only numbers, strings, lists and dicts: download it '
-            'again, or write your own with int(), float() and str() in place of numpy values'
+            'again, or write your own of plain values'
         ) from error
     except OSError as error:
         raise DataError(f'{path}: cannot be read ({error.strerror}): check the file') from error

@@ -23,10 +23,16 @@ class LoadReferringMask(BaseTransform):
     Required keys: ``segmentations``, ``height``, ``width``, ``img_path``, ``ori_shape``, ``ref_id``.
     Added keys: ``gt_seg_map`` (H_0, W_0) uint8, 1 in the mask; ``seg_fields``, which lists it.
 
+    Example:
+        >>> LoadReferringMask(overlap='odd')  # to score a checkpoint that LAVT, MagNet or RMSIN released
+
     Args:
         allow_empty: Accept a mask without pixels, for sets with expressions that refer to nothing.
+        overlap: What a pixel is that several outlines of one object cover. ``union``: in the mask. ``odd``: background,
+            as in the released code of LAVT, MagNet and RMSIN, which sums the outlines and keeps what is 1.
 
     Raises:
+        ValueError: If `overlap` is neither.
         DataError: If image and annotation differ in size, or the mask has no pixels.
 
     Example:
@@ -35,8 +41,11 @@ class LoadReferringMask(BaseTransform):
         6
     """
 
-    def __init__(self, allow_empty: bool = False) -> None:
+    def __init__(self, allow_empty: bool = False, overlap: str = 'union') -> None:
+        if overlap not in ('union', 'odd'):
+            raise ValueError(f"overlap={overlap!r}: give 'union' or 'odd'")
         self.allow_empty = allow_empty
+        self.overlap = overlap
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the mask."""
@@ -49,7 +58,7 @@ class LoadReferringMask(BaseTransform):
                 "color_type='color_ignore_orientation')"
             )
         try:
-            mask = merge_segmentations(results['segmentations'], height, width)
+            mask = merge_segmentations(results['segmentations'], height, width, self.overlap)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise DataError(
                 f'ref {results["ref_id"]} of {results["img_path"]}: its segmentation is neither polygons nor RLE of '
@@ -65,17 +74,22 @@ class LoadReferringMask(BaseTransform):
         return results
 
 
-def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndarray:
-    """Union of COCO segmentations.
+def merge_segmentations(segmentations: list, height: int, width: int, overlap: str = 'union') -> np.ndarray:
+    """Union of the objects of COCO segmentations.
 
     Everything is checked before pycocotools sees it: its `merge` never returns, or takes the process with it, on an RLE
     that does not cover the image.
 
+    Example:
+        >>> merge_segmentations([[[0, 0, 2, 0, 2, 2, 0, 2]], {'size': [2, 4], 'counts': [7, 1]}], 2, 4).tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 1]]
+
     Args:
-        segmentations: Lists of polygons [x1, y1, x2, y2 ...], or RLEs, compressed or not. Polygons of fewer than
-            three points have no area and are skipped.
-        height: H, pixels.
-        width: W, pixels.
+        segmentations: One for each object: a list of polygons [x1, y1, x2, y2 ...], an RLE, compressed or not, or a
+            list of RLEs. Polygons of fewer than three points have no area and are passed over.
+        height: H.
+        width: W.
+        overlap: ``union``, or ``odd``: pixels that several outlines of one object cover are background.
 
     Returns:
         (H, W) uint8, 1 inside.
@@ -84,17 +98,37 @@ def merge_segmentations(segmentations: list, height: int, width: int) -> np.ndar
         ValueError: If a polygon or RLE is damaged, or an RLE has another size.
         TypeError, KeyError, OverflowError: If a segmentation is neither polygons nor RLE.
     """
-    parts: list[dict[str, Any]] = []
+    objects: list[list[dict[str, Any]]] = []
     for segmentation in segmentations:
-        if isinstance(segmentation, list):
-            polygons = [polygon for polygon in segmentation if _has_area(polygon)]
-            parts += coco_mask.frPyObjects(polygons, height, width) if polygons else []
-        else:
-            rle = {'size': segmentation['size'], 'counts': _checked_runs(segmentation, height, width)}
-            parts.append(coco_mask.frPyObjects(rle, height, width))
-    if not parts:
-        return np.zeros((height, width), np.uint8)
-    return coco_mask.decode(coco_mask.merge(parts))
+        polygons, rles = split_outlines(segmentation)
+        polygons = [polygon for polygon in polygons if has_area(polygon)]
+        parts = coco_mask.frPyObjects(polygons, height, width) if polygons else []
+        for rle in rles:
+            checked = {'size': rle['size'], 'counts': checked_runs(rle, height, width)}
+            parts.append(coco_mask.frPyObjects(checked, height, width))
+        objects.append(parts)
+    mask = np.zeros((height, width), np.uint8)
+    if overlap == 'odd':
+        for parts in objects:
+            mask |= sum((coco_mask.decode(part).astype(np.int64) for part in parts), np.zeros_like(mask)) == 1
+    elif any(objects):
+        mask = coco_mask.decode(coco_mask.merge([part for parts in objects for part in parts]))
+    return mask
+
+
+def split_outlines(segmentation: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The polygons and the RLEs of a COCO segmentation, unchecked.
+
+    COCO has a list of polygons or one RLE; refclef and RRSIS-D have a list of RLEs.
+
+    Example:
+        >>> split_outlines([{'size': [2, 2], 'counts': [3, 1]}])
+        ([], [{'size': [2, 2], 'counts': [3, 1]}])
+    """
+    if not isinstance(segmentation, list):
+        return [], [segmentation]
+    rles = [part for part in segmentation if isinstance(part, dict)]
+    return [part for part in segmentation if not isinstance(part, dict)], rles
 
 
 def uncompress(counts: str | bytes) -> list[int]:
@@ -125,7 +159,8 @@ def uncompress(counts: str | bytes) -> list[int]:
     return runs
 
 
-def _checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
+def checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
+    """Run lengths of an RLE; raises ValueError, TypeError or KeyError unless they cover H * W pixels."""
     if tuple(rle['size']) != (height, width):
         raise ValueError(f'RLE of size {rle["size"]}, not {[height, width]}')
     counts = rle['counts']
@@ -135,7 +170,8 @@ def _checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
     return runs
 
 
-def _has_area(polygon: list[float]) -> bool:
+def has_area(polygon: list[float]) -> bool:
+    """Whether a polygon has three points; raises ValueError or TypeError unless it is pairs of numbers."""
     if len(polygon) % 2 or not all(abs(coordinate) <= _FARTHEST for coordinate in polygon):
         raise ValueError(f'polygon: not pairs of numbers up to {_FARTHEST}')
     return len(polygon) >= 6

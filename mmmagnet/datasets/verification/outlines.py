@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from ..transforms.load_mask import _checked_runs, _has_area
+from ..transforms.load_mask import checked_runs, has_area, split_outlines
 
 _LONG = 1_000_000  # pixels; drawing an outline costs memory by its length
 
@@ -38,7 +38,7 @@ def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> Ou
         [1]
 
     Args:
-        segmentations: Each a list of polygons [x1, y1, x2, y2 ...] or an RLE.
+        segmentations: Each a list of polygons [x1, y1, x2, y2 ...], an RLE, or a list of RLEs.
         sizes: Width and height of the image of each.
     """
     check = OutlineCheck()
@@ -47,11 +47,12 @@ def check_outlines(segmentations: list[Any], sizes: list[tuple[int, int]]) -> Ou
     owners: list[int] = []
     for position, (segmentation, (width, height)) in enumerate(zip(segmentations, sizes, strict=True)):
         try:
-            if isinstance(segmentation, list):
-                shapes = [np.array(polygon, float).reshape(-1, 2) for polygon in segmentation if _has_area(polygon)]
-                polygons += shapes
-                owners += [position] * len(shapes)
-            elif any(_checked_runs(segmentation, height, width)[1::2]):
+            given, rles = split_outlines(segmentation)
+            shapes = [np.array(polygon, float).reshape(-1, 2) for polygon in given if has_area(polygon)]
+            covered = [any(checked_runs(rle, height, width)[1::2]) for rle in rles]
+            polygons += shapes
+            owners += [position] * len(shapes)
+            if any(covered):
                 solid.add(position)
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             check.damaged[position] = f'{type(error).__name__}: {error}'

@@ -39,11 +39,15 @@ class Report:
 
     Attributes:
         counts: Split -> number of refs, sentences and images.
+        targets: Split -> number of sentences that mean nothing, one object and several; empty where all mean one.
+        cut: Split -> number of expressions that are cut, and of all; empty where that was not counted.
         findings: In the order of finding.
         not_checked: What could not be looked at, and why.
     """
 
     counts: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    cut: dict[str, tuple[int, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
 
@@ -62,6 +66,11 @@ class Report:
         names = ('refs', 'sentences', 'images')
         return {
             'counts': {split: dict(zip(names, counts, strict=True)) for split, counts in self.counts.items()},
+            'targets': {
+                split: dict(zip(('nothing', 'one', 'several'), kinds, strict=True))
+                for split, kinds in self.targets.items()
+            },
+            'cut': {split: {'cut': cut, 'sentences': number} for split, (cut, number) in self.cut.items()},
             'findings': [asdict(finding) for finding in self.findings],
             'not_checked': self.not_checked,
         }
@@ -71,6 +80,13 @@ class Report:
         lines = [f'{"split":<10}{"refs":>8}{"sentences":>11}{"images":>8}']
         for split, (refs, sentences, images) in self.counts.items():
             lines.append(f'{printable(split):<10}{refs:>8}{sentences:>11}{images:>8}')
+        if self.targets:
+            lines.append(f'{"sentences":<10}{"nothing":>8}{"one object":>11}{"several":>8}')
+        for split, (nothing, one, several) in self.targets.items():
+            lines.append(f'{printable(split):<10}{nothing:>8}{one:>11}{several:>8}')
+        if any(cut for cut, _ in self.cut.values()):
+            parts = (f'{printable(split)} {cut / number:.2%}' for split, (cut, number) in self.cut.items())
+            lines.append(f'share of expressions that is cut: {", ".join(parts)}')
         for finding in self.findings:
             lines.append(f'{finding.severity}: {finding.text}: {finding.count}')
             lines += [f'    {example}' for example in finding.examples]

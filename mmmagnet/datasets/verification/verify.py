@@ -18,20 +18,12 @@ from mmmagnet.utils.errors import DataError
 from ..refs_io import no_collection, read_refs
 from ..transforms.expression import load_tokenizer
 from .outlines import check_outlines
+from .published import ALL, PUBLISHED, SHARES_IMAGES, Counts
 from .report import Report, printable
 
 MAX_TOKENS = 20
 MAX_SPLITS = 100  # each is compared with each
 DEFAULT_TOKENIZER = 'bert-base-uncased'
-
-# refs, and sentences where a number is published, of each split
-PUBLISHED: dict[tuple[str, str], dict[str, tuple[int, int | None]]] = {
-    ('refcoco', 'unc'): {'train': (42404, None), 'val': (3811, 10834), 'testA': (1975, None), 'testB': (1810, None)},
-    ('refcoco+', 'unc'): {'train': (42278, None), 'val': (3805, None), 'testA': (1975, None), 'testB': (1798, None)},
-    ('refcocog', 'umd'): {'train': (42226, None), 'val': (2573, None), 'test': (5023, None)},
-    ('refcocog', 'google'): {'train': (44822, None), 'val': (5000, None)},
-}
-SHARES_IMAGES = ('refcocog', 'google')  # its partition is by object
 
 
 def verify_prepared(
@@ -103,26 +95,38 @@ def _read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _check_counts(report: Report, refs: list[dict], source: tuple[str, str] | None) -> None:
-    number = Counter(ref['split'] for ref in refs)
-    sentences: Counter[str] = Counter()
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     images: dict[str, set[int]] = defaultdict(set)
     for ref in refs:
-        sentences[ref['split']] += len(ref['sentences'])
-        images[ref['split']].add(ref['image_id'])
-    report.counts = {split: (number[split], sentences[split], len(images[split])) for split in number}
+        kind = ('nothing', 'one', 'several')[min(len(ref['ann_ids']), 2)]
+        for split in (ref['split'], ALL):
+            found[split].update({'refs': 1, 'sentences': len(ref['sentences']), kind: len(ref['sentences'])})
+            images[split].add(ref['image_id'])
+    splits = [split for split in found if split != ALL]
+    report.counts = {split: (found[split]['refs'], found[split]['sentences'], len(images[split])) for split in splits}
+    if found[ALL]['one'] < found[ALL]['sentences']:
+        kinds = {split: tuple(found[split][kind] for kind in ('nothing', 'one', 'several')) for split in splits}
+        report.targets = kinds
     if source not in PUBLISHED:
         name = '_'.join(source) if source else 'this folder (give --dataset and --split-by)'
         report.not_checked.append(f'published counts: none are known for {name}')
         return
     published = PUBLISHED[source]
     differing = []
-    for split, expected in published.items():
-        for what, here, there in zip(('refs', 'sentences'), report.counts.get(split, (0, 0)), expected, strict=False):
-            if there is not None and here != there:
-                differing.append(f'{split}: {here} {what}, published are {there}')
+    for split, counts in published.items():
+        here = {**found[split], 'images': len(images[split])}
+        names = {
+            'nothing': 'sentences that mean nothing',
+            'one': 'that mean one object',
+            'several': 'that mean several',
+        }
+        for field, there in zip(Counts._fields, counts, strict=True):
+            if there is not None and here.get(field, 0) != there:
+                what = field if field in ('refs', 'sentences', 'images') else f'sentences that mean {field}'
+                differing.append(f'{split}: {here.get(field, 0)} {what}, published are {there}')
     report.add('error', 'counts that differ from the published ones', differing)
     report.add(
-        'error', 'splits that the published set does not have', (split for split in number if split not in published)
+        'error', 'splits that the published set does not have', (split for split in splits if split not in published)
     )
 
 
@@ -239,6 +243,10 @@ def _check_expressions(report: Report, refs: list[dict], tokenizer: str | None) 
         report.not_checked.append(f'cut expressions: {DEFAULT_TOKENIZER} is not here; give --tokenizer')
         return
     lengths = _token_counts(words, texts)
+    number = Counter(ref['split'] for ref in refs for _ in ref['sentences'])
+    splits = (ref['split'] for ref in refs for _ in ref['sentences'])
+    long = Counter(split for split, length in zip(splits, lengths, strict=True) if length > MAX_TOKENS)
+    report.cut = {split: (long[split], number[split]) for split in number}
     cut = (f'{place}: {length} tokens' for place, length in zip(where, lengths, strict=True) if length > MAX_TOKENS)
     report.add('warning', f'expressions cut at {MAX_TOKENS} tokens', cut)
 
@@ -267,7 +275,7 @@ def _check_splits(report: Report, refs: list[dict], source: tuple[str, str] | No
         images[ref['split']].add(ref['image_id'])
     for first, second in itertools.combinations(images, 2):
         severity, note = 'error' if 'train' in (first, second) else 'warning', ''
-        if source == SHARES_IMAGES:
+        if source in SHARES_IMAGES:
             severity, note = 'note', ', as published: this partition is by object'
         shared = images[first] & images[second]
         names = f'{printable(first)} shares with {printable(second)}'

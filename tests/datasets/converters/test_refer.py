@@ -137,18 +137,32 @@ def drop_entry(part, number, name=None):
 
 
 DAMAGE = {
-    'no sentences': (ref_field(1, 'sentences', []), r'refs\(unc\)\.p, ref 1: field sentences holds no words'),
-    'blank': (ref_field(1, 'sentences', [{'raw': ' ', 'sent_id': 1}]), 'ref 1: field sentences holds no words'),
+    'no sentences at all': (
+        lambda refs, instances: [ref.update(sentences=[]) for ref in refs],
+        r'refs\(unc\)\.p: holds no ref that can be used; skipped 4 refs: no sentences',
+    ),
     'sentence of text': (ref_field(1, 'sentences', ['red']), "ref 1: a sentence is 'red'"),
     'no raw': (
-        ref_field(1, 'sentences', [{'sent': 'a', 'sent_id': 1}]),
-        'ref 1: field raw is missing; .* sent, sent_id',
+        ref_field(1, 'sentences', [{'said': 'a', 'sent_id': 1}]),
+        'ref 1: field raw is missing; .* said, sent_id',
     ),
+    'sent of a number': (ref_field(1, 'sentences', [{'raw': 'a', 'sent': 1, 'sent_id': 1}]), 'ref 1: field sent is 1'),
     'no sent_id': (ref_field(1, 'sentences', [{'raw': 'a'}]), 'ref 1: field sent_id is missing'),
     'no ann_id': (drop(2, 'ann_id'), 'ref 2: field ann_id is missing; fields there: ref_id, category_id'),
     'no ref_id': (drop(2, 'ref_id'), 'ref number 2: field ref_id is missing'),
     'no split': (drop(0, 'split'), 'ref 0: field split is missing'),
-    'list of ids': (ref_field(2, 'ann_id', [12]), r'ref 2: field ann_id is \[12\]; expected int'),
+    'list of what is no id': (ref_field(2, 'ann_id', [None]), r'ref 2: field ann_id is \[None\]; expected ids'),
+    'an unknown flag': (ref_field(2, 'negated', True), "ref 2: field 'negated' is True, a flag that this converter"),
+    'exist of some sentences': (
+        lambda refs, instances: refs[1]['sentences'][0].update(exist=False),
+        'ref 1: field exist is in some sentences only',
+    ),
+    'no target and a target': (ref_field(2, 'no_target', True), 'ref 2: field no_target is True, field ann_id is 12'),
+    'RLE of another size': (
+        lambda refs, instances: instances['annotations'][0].update(segmentation={'size': [8, 6], 'counts': [48]}),
+        r'annotation 10: field segmentation is damaged \(ValueError: RLE of size \[8, 6\], not \[6, 8\]\)',
+    ),
+    'a size of nothing': (lambda refs, instances: instances['images'][0].update(width=0), 'image 1: field width is 0'),
     'unknown annotation': (ref_field(0, 'ann_id', 99), 'ref 0: field ann_id: .*instances.json has no annotation 99'),
     'annotation of another image': (ref_field(0, 'ann_id', 12), 'has no annotation 12 on image 1'),
     'unknown image': (ref_field(0, 'image_id', 99), 'ref 0: field image_id: .*instances.json has no image 99'),

@@ -1,12 +1,15 @@
 """Pickles of refs: what they hold, what they must not do, what they must not cost."""
 
 import copyreg
+import json
 import math
 import os
 import pickle
+import re
 import struct
 import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +225,20 @@ def test_hostile_files_cost_little(name, tmp_path):
     assert peak < 2**21 + 100 * len(data)
 
 
+def test_numbers_of_numpy(tmp_path, monkeypatch):
+    """Somebody's own file, so that a download would not help; the way out that the message names works."""
+    refs = [{'ref_id': np.int64(3), 'sent_ids': np.arange(2), 'split': 'val'}]
+    path = tmp_path / 'refs(unc).p'
+    path.write_bytes(pickle.dumps(refs, 2))
+    with pytest.raises(DataError, match=r"names numpy.*: its numbers are numpy's") as caught:
+        load_refs(path)
+    assert 'download' not in str(caught.value)
+    command = re.search(r'json\.dump\(.*?tolist\(\)\)', str(caught.value))[0]
+    monkeypatch.chdir(tmp_path)
+    eval(command, {'json': json, 'refs': refs})
+    assert json.loads((tmp_path / 'refs(unc).json').read_text()) == [{'ref_id': 3, 'sent_ids': [0, 1], 'split': 'val'}]
+
+
 def test_too_large_a_file(tmp_path):
     path = tmp_path / 'refs(unc).p'
     path.touch()
@@ -234,6 +251,7 @@ def test_a_bomb_of_references_has_a_short_message(tmp_path):
     """A few hundred bytes stand for 10 ** 15 entries, which no message may write out."""
     path = tmp_path / 'refcoco' / 'refs(unc).p'
     path.parent.mkdir()
+    (path.parent / 'instances.json').write_text('{}')
     bomb = wide(b']')[2:-1]
     path.write_bytes(b'\x80\x02](}' + text('ref_id') + bomb + b'se.')
     with pytest.raises(DataError, match='field ann_id is missing') as caught:

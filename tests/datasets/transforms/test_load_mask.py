@@ -87,6 +87,33 @@ def test_several_objects_are_united():
         np.testing.assert_array_equal(merge_segmentations(segmentations, 8, 12), first | second)
 
 
+def test_lists_of_runs():
+    """refclef and RRSIS-D have lists of RLE, of one or several."""
+    first, second = merge_segmentations([RECTANGLE], 8, 12), merge_segmentations([TRIANGLE], 8, 12)
+    for form in ('bytes', 'text', 'list'):
+        given = [forms(first)[form], forms(second)[form]]
+        np.testing.assert_array_equal(merge_segmentations([given], 8, 12), first | second)
+        np.testing.assert_array_equal(merge_segmentations([given[:1]], 8, 12), first)
+    np.testing.assert_array_equal(merge_segmentations([[{'size': [4, 4], 'counts': [5, 2, 9]}]], 4, 4).sum(), 2)
+    np.testing.assert_array_equal(merge_segmentations([[*RECTANGLE, forms(second)['text']]], 8, 12), first | second)
+
+
+@pytest.mark.parametrize('third', [[], [RECTANGLE[0]]])
+def test_overlap(third):
+    """The released code of LAVT, MagNet and RMSIN sums an object's polygons, keeps what is 1, and unites objects."""
+    polygons = [RECTANGLE[0], TRIANGLE[0], *third]
+    layers = [merge_segmentations([[polygon]], 8, 12) for polygon in polygons]
+    odd = load([polygons], overlap='odd')['gt_seg_map']
+    np.testing.assert_array_equal(odd, np.sum(layers, axis=0) == 1)
+    assert 0 < odd.sum() < load([polygons])['gt_seg_map'].sum()
+    np.testing.assert_array_equal(load([polygons], overlap='union')['gt_seg_map'], np.max(layers, axis=0))
+    other = load([polygons, RECTANGLE], overlap='odd')['gt_seg_map']
+    np.testing.assert_array_equal(other, odd | layers[0])
+    assert odd.dtype == np.uint8
+    with pytest.raises(ValueError, match="overlap='xor': give 'union' or 'odd'"):
+        LoadReferringMask(overlap='xor')
+
+
 def test_transform():
     results = load([RECTANGLE, [[1, 1, 2, 2]]])  # a polygon of two points has no area
     mask = results['gt_seg_map']
@@ -105,6 +132,7 @@ DAMAGED = {
     'no run length text': {'size': [8, 12], 'counts': 'zzzz~~'},
     'text ends within a run': {'size': [8, 12], 'counts': 'P'},
     'another size': {'size': [12, 8], 'counts': [96]},
+    'a damaged one of two': [{'size': [8, 12], 'counts': [96]}, {'size': [8, 12], 'counts': [95]}],
     'no size': {'counts': [96]},
     'no counts': {'size': [8, 12]},
     'nothing': None,

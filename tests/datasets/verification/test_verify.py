@@ -8,6 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmagnet.datasets.verification.outlines import check_outlines
+from mmmagnet.datasets.verification.published import PUBLISHED, Counts
 from mmmagnet.datasets.verification.verify import verify_prepared
 from mmmagnet.utils.errors import DataError
 
@@ -94,6 +95,18 @@ DAMAGE = {
         'error',
         'outlines of refs that are neither',
         'are not runs of 16 * 20 pixels',
+    ),
+    'a damaged RLE of two': (
+        change('annotations', 0, segmentation=[RLE, {**RLE, 'counts': [300]}]),
+        'error',
+        'outlines of refs that are neither',
+        'are not runs of 16 * 20 pixels',
+    ),
+    'empty RLEs': (
+        change('annotations', 0, segmentation=[{**RLE, 'counts': [320]}] * 2),
+        'error',
+        'masks of refs without pixels',
+        'annotation 10 on image 1',
     ),
     'empty RLE': (
         change('annotations', 0, segmentation={**RLE, 'counts': [320]}),
@@ -207,13 +220,68 @@ def test_published_counts(clean, write, tmp_path):
     for folder, arguments in (('refcocog_google', {}), ('other', {'dataset': 'refcocog', 'split_by': 'google'})):
         report = verify_prepared(write(clean, tmp_path / folder), tokenizer=TOKENIZER, **arguments)
         (finding,) = report.findings
-        assert finding.severity == 'error' and finding.count == 2
-        assert finding.examples == ['train: 3 refs, published are 44822', 'val: 4 refs, published are 5000']
+        assert finding.severity == 'error' and finding.count == 5
+        assert finding.examples == [
+            'train: 3 refs, published are 44822',
+            'train: 2 images, published are 24698',
+            'val: 4 refs, published are 5000',
+            'val: 1 images, published are 4650',
+            'all splits: 11 sentences, published are 104560',
+        ]
     report = verify_prepared(tmp_path / 'other', 'refcocog', 'umd', tokenizer=TOKENIZER)
-    assert 'test: 0 refs, published are 5023' in report.findings[0].examples
+    assert report.findings[0].count == 9
+
+
+@pytest.mark.parametrize(
+    ('source', 'split', 'counts'),
+    [
+        (('refcoco', 'unc'), 'testA', (1975, 5657, 750)),
+        (('refcoco', 'google'), 'test', (5000, None, 4527)),
+        (('refcoco+', 'unc'), 'train', (42278, 120191, 16992)),
+        (('refcocog', 'umd'), 'test', (5023, 9602, 2600)),
+        (('grefcoco', 'unc'), 'testB', (None, 16063, None)),
+        (('refcoco-m', 'val'), 'val', (2080, 5598, 1190)),
+    ],
+)
+def test_known_sets(source, split, counts):
+    assert PUBLISHED[source][split][:3] == counts
+
+
+def test_published_counts_agree_with_each_other():
+    splits = PUBLISHED['refcoco', 'unc'].values()
+    assert sum(counts.sentences for counts in splits) == 142210
+    for split, counts in PUBLISHED['grefcoco', 'unc'].items():
+        if split != 'train':
+            assert counts.nothing + counts.one + counts.several == counts.sentences
+
+
+def test_kinds_of_expressions(look, monkeypatch):
+    """gRefCOCO's are counted by what they mean."""
+
+    def change_some(content, root):
+        content['refs'][0]['ann_ids'] = []
+        content['refs'][3]['ann_ids'] = [13, 14]
+
+    expected = {'train': Counts(3, 6, 2, 3, 3, 0), 'val': Counts(None, 5, None, 1, 2, 3)}
+    monkeypatch.setitem(PUBLISHED, ('mine', 'me'), expected)
+    report = look(change_some, dataset='mine', split_by='me')
+    assert report.targets == {'train': (3, 3, 0), 'val': (0, 2, 3)}
+    assert report.lines()[3].split() == ['sentences', 'nothing', 'one', 'object', 'several']
+    assert report.as_dict()['targets']['val'] == {'nothing': 0, 'one': 2, 'several': 3}
+    (finding,) = report.of('error')
+    assert finding.examples == ['val: 0 sentences that mean nothing, published are 1']
+
+
+def test_share_of_cut_expressions(look):
+    report = look(say('a', 'b', 'c', 'the red circle ' * 7))
+    assert report.cut == {'train': (1, 7), 'val': (0, 5)}
+    assert 'share of expressions that is cut: train 14.29%, val 0.00%' in report.lines()
+    assert report.as_dict()['cut']['train'] == {'cut': 1, 'sentences': 7}
 
 
 def test_google_shares_images_as_published(prepared):
+    report = verify_prepared(prepared, 'refcoco', 'google', tokenizer=TOKENIZER)
+    assert report.of('note')[0].text.startswith('images that train shares with val, as published')
     report = verify_prepared(prepared, 'refcocog', 'google', tokenizer=TOKENIZER)
     (finding,) = report.of('note')
     assert finding.text == 'images that train shares with val, as published: this partition is by object'
@@ -235,6 +303,13 @@ def test_a_missing_folder_of_images_is_one_error(look):
     report = look(lambda content, root: (root / 'images').rename(root / 'photographs'))
     (finding,) = report.findings
     assert finding.count == 1 and finding.text.startswith('folders of images that are not there')
+
+
+def test_lists_of_rle():
+    """As refclef and RRSIS-D have them; one with pixels is enough."""
+    empty, full = {'size': [10, 12], 'counts': [120]}, {'size': [10, 12], 'counts': [100, 20]}
+    check = check_outlines([[full], [empty, full], [empty], [empty, [1, 1, 5, 1, 5, 5]]], [(12, 10)] * 4)
+    assert check.empty == [2] and not check.damaged
 
 
 def test_empty_masks_as_drawn():
