@@ -35,6 +35,34 @@ SMALL = {
         decoder_layers=1,
         decoder_ffn=16,
     ),
+    'ReLAHead': dict(
+        feat_channels=16,
+        num_queries=16,
+        num_heads=2,
+        num_groups=4,
+        pixel_decoder_layers=1,
+        pixel_decoder_ffn=16,
+        decoder_layers=1,
+        decoder_ffn=16,
+    ),
+    'CARISHead': dict(feat_channels=16, num_layers=1, num_heads=2, num_groups=4),
+    'CLIPResNet': dict(depths=(1, 1, 1, 1), width=8, embed_dims=16, pretrain_size=64, pretrained=None),
+    'CRISNeck': dict(widths=(8, 16, 16)),
+    'CRISHead': dict(num_layers=1, num_heads=2, ffn_width=16),
+    'AdaptedDINOv2': dict(
+        embed_dims=16,
+        depth=4,
+        num_heads=2,
+        patch_size=16,
+        pretrain_size=64,
+        adapter_width=16,
+        adapter_blocks=(1, 3),
+        adapter_cross_width=8,
+        adapter_heads=2,
+        out_blocks=(1, 2),
+        pretrained=None,
+    ),
+    'DETRISNeck': dict(width=16),
     'UPerHead': dict(channels=8),
     'SegformerHead': dict(channels=8),
     'FCNHead': dict(channels=8),
@@ -68,6 +96,11 @@ def make_small(model):
         model.text_encoder.config.update(WORDS)
         ends = model.text_encoder.get('stage_ends', (3, 6, 9, 12))
         model.text_encoder.stage_ends = tuple(round(4 * end / ends[-1]) for end in ends)
+        for name, value in dict(
+            trained_layers=3, sentence_channels=16, adapter_layers=(1, 3), adapter_width=16
+        ).items():
+            if name in model.text_encoder:
+                model.text_encoder[name] = value
     elif 'in_channels' in model.decode_head:
         model.decode_head.in_channels = (8, 16, 32, 64)
 

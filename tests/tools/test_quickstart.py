@@ -90,7 +90,7 @@ def test_progress(quickstart, line, progress):
         ),
         (
             ['--device', 'cpu'],
-            '{python} tools/train.py configs/magnet_tiny_quickstart.py --cfg-options '
+            '{python} tools/train.py configs/magnet_tiny_quickstart.py '
             '--work-dir {work} --data-root {root}/data/synthetic_quickstart --resume --device cpu',
         ),
         (
