@@ -127,8 +127,7 @@ class Display:
 
     def clear(self) -> None:
         """Remove the running line."""
-        if self.terminal:
-            print('\r\033[K', end='', flush=True)
+        print('\r\033[K' if self.terminal else '', end='', flush=True)
 
 
 def run_stage(name: str, command: Sequence[str | Path], log: Path) -> None:
@@ -201,12 +200,8 @@ def training_command(plan: Plan, batch_size: int, on_gpu: bool) -> list[str]:
     """The start of the training: one process, or as many on CPUs as the plan says."""
     processes = 1 if on_gpu else min(plan.processes, os.cpu_count() or 1)
     if processes == 1:
-        return [
-            sys.executable,
-            'tools/train.py',
-            plan.config,
-            *(['--cfg-options', *plan.options] if plan.options else []),
-        ]
+        options = ['--cfg-options', *plan.options] if plan.options else []
+        return [sys.executable, 'tools/train.py', plan.config, *options]
     shared = [f'train_dataloader.batch_size={batch_size // processes}', 'train_dataloader.num_workers=1']
     return ['bash', 'tools/dist_train.sh', plan.config, str(processes), '--cfg-options', *shared, *plan.options]
 
