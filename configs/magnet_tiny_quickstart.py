@@ -1,5 +1,5 @@
 # The quickstart: MagNet in miniature on the easy synthetic set, from nothing, in minutes on two CPU cores.
-# 1100 steps in one process with a thread for each core.
+# 1100 steps at a batch of 16.
 # magnet_tiny_synthetic.py trains the same network on four times as many refs.
 _base_ = [
     '_base_/models/magnet_tiny.py',

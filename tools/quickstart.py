@@ -45,6 +45,7 @@ PLANS = {
         '5 minutes',
         data='data/synthetic_quickstart',
         counts={'train': 6100, 'val': 200, 'testA': 200, 'testB': 200},
+        processes=2,
     ),
     'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes', processes=2),
     'smoke': Plan(

@@ -90,7 +90,8 @@ def test_progress(quickstart, line, progress):
         ),
         (
             ['--device', 'cpu'],
-            '{python} tools/train.py configs/magnet_tiny_quickstart.py '
+            'bash tools/dist_train.sh configs/magnet_tiny_quickstart.py 2 --cfg-options train_dataloader.batch_size=8 '
+            'train_dataloader.num_workers=1 '
             '--work-dir {work} --data-root {root}/data/synthetic_quickstart --resume --device cpu',
         ),
         (
