@@ -115,11 +115,6 @@ def _check_counts(report: Report, refs: list[dict], source: tuple[str, str] | No
     differing = []
     for split, counts in published.items():
         here = {**found[split], 'images': len(images[split])}
-        names = {
-            'nothing': 'sentences that mean nothing',
-            'one': 'that mean one object',
-            'several': 'that mean several',
-        }
         for field, there in zip(Counts._fields, counts, strict=True):
             if there is not None and here.get(field, 0) != there:
                 what = field if field in ('refs', 'sentences', 'images') else f'sentences that mean {field}'
