@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         'files', nargs='+', metavar='[SPLIT=]FILE', help='one file for each split; its name ends in the split otherwise'
     )
-    parser.add_argument('--instances', type=Path, metavar='FILE', help="instances.json of COCO or REFER, for outlines")
+    parser.add_argument('--instances', type=Path, metavar='FILE', help='instances.json of COCO or REFER, for outlines')
     args = parser.parse_args(argv)
 
     def convert() -> Conversion:
