@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import base64
 import copy
 import io
 import json
@@ -28,13 +29,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow
+from PIL import Image
 from pyarrow import parquet
 
 from mmmagnet.datasets import RefCOCODataset
+from mmmagnet.datasets.converters.cris import convert_cris
+from mmmagnet.datasets.converters.custom import convert_custom
 from mmmagnet.datasets.converters.grefcoco import convert_grefcoco
 from mmmagnet.datasets.converters.mdetr import convert_mdetr
 from mmmagnet.datasets.converters.parquet import convert_parquet
 from mmmagnet.datasets.converters.refer import convert_refer
+from mmmagnet.datasets.converters.seqtr import convert_seqtr
 from mmmagnet.datasets.verification.verify import verify_prepared
 from mmmagnet.utils.errors import DataError
 
@@ -132,6 +137,61 @@ def mdetr_content() -> dict[str, list[dict[str, Any]]]:
         ],
         'categories': small_instances()['categories'],
     }
+
+
+def seqtr_content() -> dict[str, list[dict[str, Any]]]:
+    """SeqTR's file of all splits."""
+    entries = [
+        {
+            'image_id': row['image_id'],
+            'width': 8,
+            'height': 6,
+            'expressions': [sentence['raw'] for sentence in row['sentences']],
+            'mask': row['raw_anns']['segmentation'],
+        }
+        for row in rows()
+    ]
+    return {'train': entries[:3], 'val': entries[3:]}
+
+
+def cris_entries() -> list[dict[str, Any]]:
+    """CRIS's annotations of a split."""
+    return [
+        {'segment_id': number, 'img_name': f'{row["image_id"]}.jpg', 'cat': 1, 'sentences': row['sentences']}
+        for number, row in enumerate(rows())
+    ]
+
+
+def cris_file() -> dict[str, bytes]:
+    """The same as a file."""
+    return {'anns/x/train.json': json.dumps(cris_entries()).encode()}
+
+
+def own_coco() -> dict[str, list[dict[str, Any]]]:
+    """COCO JSON with words."""
+    content = small_instances()
+    for annotation in content['annotations']:
+        annotation.update(caption='a thing', attributes={'said': ['it', 'that']})
+    return content
+
+
+def labelme_content() -> dict[str, Any]:
+    """A file of LabelMe, with a polygon and a mask."""
+    shape = {'label': 'cup', 'group_id': None, 'shape_type': 'polygon', 'description': 'the cup'}
+    file = io.BytesIO()
+    Image.new('L', (3, 2), 255).save(file, 'PNG')
+    brush = {'shape_type': 'mask', 'points': [[1, 1], [3, 2]], 'mask': base64.b64encode(file.getvalue()).decode()}
+    shapes = [{**shape, 'points': [[1, 1], [6, 1], [6, 5]]}, {**shape, **brush}]
+    return {'shapes': shapes, 'imagePath': '1.png', 'imageWidth': 8, 'imageHeight': 6}
+
+
+def own_table() -> list[dict[str, Any]]:
+    """A table of polygons, RLE, and nothing."""
+    masks = [[1, 1, 6, 1, 6, 5], '[[1, 1, 6, 1, 6, 5]]', {'size': [6, 8], 'counts': [10, 20, 18]}, '', '1.png']
+    return [
+        {'image': f'{1 + number % 3}.png', 'mask': mask, 'expression': f'thing {number}', 'split': 'train'}
+        for number, mask in enumerate(masks)
+    ]
 
 
 def as_json(value: Any, rng: random.Random) -> bytes:
@@ -240,7 +300,23 @@ def routes() -> list[Route]:
     by_grefcoco = convert(lambda folder, out: convert_grefcoco(folder, 'unc', out))
     by_mdetr = convert(lambda folder, out: convert_mdetr({'train': folder / 'mdetr.json'}, out, Path('nowhere')))
     by_parquet = convert(lambda folder, out: convert_parquet([folder / 'rows.parquet'], out, Path('nowhere')))
+    by_seqtr = convert(lambda folder, out: convert_seqtr(folder / 'seqtr.json', out, Path('nowhere')))
+    by_cris = convert(lambda folder, out: convert_cris(folder, 'x', out, Path('nowhere')))
+    own = [
+        convert(lambda folder, out, name=name: convert_custom([('train', folder / name)], out, folder))
+        for name in ('coco.json', 'labels', 'table.jsonl')
+    ]
+    image = io.BytesIO()
+    Image.new('L', (8, 6), 255).save(image, 'PNG')
+    masks = {f'masks/x/{number}.png': image.getvalue() for number in range(4)}
+    photographs = {f'{number}.png': image.getvalue() for number in (1, 2, 3)}
     return [
+        Route('seqtr.json', seqtr_content, as_json, {}, by_seqtr),
+        Route('anns/x/train.json', cris_entries, as_json, masks, by_cris),
+        Route('masks/x/0.png', list, lambda *_: image.getvalue(), {**masks, **cris_file()}, by_cris),
+        Route('coco.json', own_coco, as_json, {}, own[0]),
+        Route('labels/1.json', labelme_content, as_json, {'labels/1.png': b''}, own[1]),
+        Route('table.jsonl', own_table, as_json_lines, photographs, own[2]),
         Route('refcoco/refs(unc).p', small_refs, as_pickle, {'refcoco/instances.json': instances}, by_refer),
         Route('refcoco/instances.json', small_instances, as_json, {'refcoco/refs(unc).p': refs}, by_refer),
         Route('grefcoco/grefs(unc).json', grefcoco_refs, as_json, {'grefcoco/instances.json': instances}, by_grefcoco),

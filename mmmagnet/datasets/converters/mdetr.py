@@ -54,6 +54,8 @@ def convert_mdetr(
         if not isinstance(content, dict) or 'images' not in content or 'annotations' not in content:
             fix = layout_hint(path, content) or f' (a {type(content).__name__}): download it again'
             raise DataError(f"{path}: not a file of MDETR's layout{fix}")
+        if content['images'] and layout_hint(path, content) and not _has_expressions(content):
+            raise DataError(f"{path}: not a file of MDETR's layout{layout_hint(path, content)}")
         categories |= {category['id']: category for category in entries(content, 'categories', path)}
         for where, entry, about, annotation in _pairs(content, path):
             image_id = take(entry, 'original_id', int, where)
@@ -97,6 +99,12 @@ def convert_mdetr(
         }
     first = next(iter(files.values()))
     return write_set(table, whole, (first, instances or first), out, images, overwrite)
+
+
+def _has_expressions(content: dict[str, Any]) -> bool:
+    """Whether the first image has a field that COCO's have not."""
+    first = content['images'][0] if isinstance(content['images'], list) else None
+    return not isinstance(first, dict) or bool({'caption', 'original_id'} & first.keys())
 
 
 def files_by_split(given: Sequence[str]) -> dict[str, Path]:

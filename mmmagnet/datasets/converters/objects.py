@@ -142,21 +142,24 @@ def image_size(path: Path, where: str) -> tuple[int, int]:
 
 
 def read_mask(path: Path, where: str) -> np.ndarray:
-    """The pixels of a mask image with one channel, (H, W); of a palette image the indices.
+    """The pixels of a mask image, (H, W); of a palette image the indices.
 
     Raises:
         DataError: If it cannot be read or has colors.
     """
     try:
         with Image.open(path) as image:
-            if image.mode not in ('1', 'L', 'P', 'I', 'I;16'):
-                raise DataError(f'{where}: {path}: is an image of mode {image.mode}: save the mask with one channel')
+            if image.mode in ('RGB', 'RGBA', 'LA'):
+                channels = np.array(image.convert('RGB'))
+                if (channels != channels[..., :1]).any():
+                    raise DataError(f'{where}: {path}: has colors: save the mask in black and white')
+                return channels[..., 0]
             return np.array(image)
     except FileNotFoundError as error:
         raise DataError(f'{where}: {path}: no such mask') from error
+    except DataError:
+        raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f'{where}: {path}: cannot be read as an image ({error})') from error
 
 

@@ -16,7 +16,7 @@ from .layouts import layout_hint
 
 WANTED = (
     *('ref_id', 'ann_id', 'image_id', 'split', 'category_id', 'file_name'),  # jxu124/refcoco, refcocoplus, refcocog
-    *('sentences', 'raw_sentences', 'texts', 'raw_anns', 'anns', 'raw_image_info', 'image_info'),
+    *('sentences', 'raw_sentences', 'texts', 'sent_ids', 'raw_anns', 'anns', 'raw_image_info', 'image_info'),
     *('ref_list', 'samples'),  # jxu124/refcoco-benchmark; moondream/refcoco-m
 )
 # Parquet stores repeated values once, so a few kilobytes can stand for any amount. RefCOCO's columns have 100 MB as

@@ -80,6 +80,8 @@ def list_of_refs(path: Path) -> list[dict[str, Any]]:
     records = read_json(path)
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
         raise DataError(f'{path}: not a list of refs{layout_hint(path, records) or ": download it again"}')
+    if 'ref_id' not in records[0] and layout_hint(path, records):
+        raise DataError(f'{path}: not a list of refs{layout_hint(path, records)}')
     return records
 
 

@@ -1,0 +1,94 @@
+"""People's own COCO JSON, whose annotations carry words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmmagnet.utils.errors import DataError
+
+from .layouts import layout_hint
+from .objects import image_size
+from .output import Conversion
+from .own_data import OwnSet, find_field, words_of
+from .reading import entries, read_json, take
+
+USUAL = ('expressions', 'caption', 'description')
+
+
+def convert_coco(
+    sources: Sequence[tuple[str | None, Path]],
+    out: Path,
+    images: Path,
+    overwrite: bool = False,
+    field: str | None = None,
+    val_share: float = 0.2,
+) -> Conversion:
+    """Convert COCO JSON files to a prepared folder.
+
+    Annotations without an outline are left out and counted. Images are found by their ``file_name`` in `images`, or
+    beside the JSON file where that lies in it.
+
+    Example:
+        >>> convert_coco([(None, Path('mine.json'))], Path('data/mine'), Path('photographs'), field='caption')
+
+    Args:
+        sources: Split and file; None for a file of which a share becomes val.
+        out: The prepared folder.
+        images: Folder of the images, to which ``images`` links.
+        overwrite: Replace a prepared folder that is there.
+        field: Field of an annotation with the words: a text, or a list. Dots lead into records, as ``attributes.said``;
+            ``category`` takes the names of the categories. Default: the first of `USUAL` that has words.
+        val_share: Share of images that become val where no split is told.
+
+    Raises:
+        DataError: If a file is missing or damaged, or no annotation has words.
+        OSError: If `out` cannot be written or replaced.
+    """
+    found = OwnSet()
+    for split, path in sources:
+        content = read_json(path, 'give a COCO JSON file')
+        if not isinstance(content, dict) or not {'images', 'annotations'} <= content.keys():
+            raise DataError(
+                f'{path}: not COCO JSON{layout_hint(path, content) or ": images and annotations are missing"}'
+            )
+        annotations = entries(content, 'annotations', path, 'image_id')
+        names = {entry['id']: entry.get('name') for entry in entries({'categories': [], **content}, 'categories', path)}
+        of_image: dict[int, list[dict[str, Any]]] = {}
+        for ann in annotations:
+            of_image.setdefault(ann['image_id'], []).append(ann)
+        field_here = field or find_field(annotations, USUAL, path)
+        for entry in entries(content, 'images', path):
+            where = f'{path}, image {entry["id"]}'
+            file_name = _place(take(entry, 'file_name', str, where), path, images)
+            if isinstance(entry.get('width'), int) and isinstance(entry.get('height'), int):
+                width, height = take(entry, 'width', int, where), take(entry, 'height', int, where)
+            else:
+                width, height = image_size(images / file_name, where)
+            objects = []
+            for ann in of_image.pop(entry['id'], []):
+                about = f'{path}, annotation {ann["id"]}'
+                category = names.get(ann.get('category_id')) if isinstance(ann.get('category_id'), int) else None
+                if not isinstance(category, str):
+                    category = None
+                words = words_of({'category': category} if field_here == 'category' else ann, field_here, about)
+                outline = ann.get('segmentation')
+                if isinstance(outline, list) and outline and not isinstance(outline[0], (list, dict)):
+                    outline = [outline]  # one polygon, as some tools write it
+                if not outline or not isinstance(outline, (list, dict)):
+                    found.skip('annotations without an outline')
+                    continue
+                objects.append((outline, category, words))
+            found.add_image(file_name, width, height, split, objects, where)
+        for image_id, lost in of_image.items():
+            raise DataError(f'{path}, annotation {lost[0]["id"]}: field image_id: there is no image {image_id}')
+    return found.write(sources[0][1], out, images, overwrite, val_share)
+
+
+def _place(file_name: str, path: Path, images: Path) -> str:
+    """Name of an image in the folder of images: as it is told, or beside the JSON file."""
+    beside = path.parent / file_name
+    if not (images / file_name).is_file() and beside.is_file() and beside.resolve().is_relative_to(images.resolve()):
+        return beside.resolve().relative_to(images.resolve()).as_posix()
+    return file_name
