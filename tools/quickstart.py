@@ -34,7 +34,7 @@ class Plan:
     data: str | None = 'data/synthetic_easy'  # None: inside the work dir
     counts: dict[str, int] = field(default_factory=dict)  # split -> images, where not the generator's default
     options: tuple[str, ...] = ()  # NAME=VALUE, instead of the config's
-    processes: int = 1  # of the training on CPUs; they share the batch
+    processes: int = 2  # of the training on CPUs; they share the batch
 
 
 TINY = 'configs/magnet_tiny_synthetic.py'
@@ -45,9 +45,8 @@ PLANS = {
         '5 minutes',
         data='data/synthetic_quickstart',
         counts={'train': 6100, 'val': 200, 'testA': 200, 'testB': 200},
-        processes=2,
     ),
-    'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes', processes=2),
+    'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes'),
     'smoke': Plan(
         TINY,
         'work_dirs/smoke',
