@@ -172,7 +172,7 @@ def write(args: argparse.Namespace) -> int:
 
 def prepared_ref(ref: dict[str, Any]) -> dict[str, Any]:
     """A line of ``refs.jsonl``."""
-    said = [{'sent_id': sentence['sent_id'], 'raw': sentence['raw']} for sentence in ref['sentences']]
+    said = [{name: sentence[name] for name in ('sent_id', 'raw', 'sent')} for sentence in ref['sentences']]
     kept = {key: ref[key] for key in ('ref_id', 'image_id', 'category_id', 'split')}
     return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': said}
 
