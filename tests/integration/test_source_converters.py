@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
 
@@ -46,9 +48,34 @@ def sources(tmp_path):
         'annotations': [{**INSTANCES['annotations'][0], 'original_id': 2}],
     }
     (tmp_path / 'x_val.json').write_text(json.dumps(mdetr))
+    entry = {'image_id': 1, 'width': 8, 'height': 8, 'expressions': ['it'], 'mask': [[1, 1, 5, 1, 5, 5]]}
+    (tmp_path / 'seqtr.json').write_text(json.dumps({'val': [entry]}))
+    for folder in ('anns/refcoco', 'masks/refcoco', 'photographs'):
+        (tmp_path / folder).mkdir(parents=True)
+    cris = {'segment_id': 5, 'img_name': '1.jpg', 'cat': 1, 'sentences': [{'idx': 0, 'sent_id': 0, 'sent': 'it'}]}
+    (tmp_path / 'anns' / 'refcoco' / 'val.json').write_text(json.dumps([cris]))
+    Image.new('L', (8, 8), 255).save(tmp_path / 'masks' / 'refcoco' / '5.png')
+    own = {**INSTANCES, 'annotations': [{**INSTANCES['annotations'][0], 'attributes': {'said': 'it'}}]}
+    (tmp_path / 'own.json').write_text(json.dumps(own))
+    del mdetr['annotations'][0]['segmentation']
+    (tmp_path / 'boxes_val.json').write_text(json.dumps(mdetr))
+    (tmp_path / 'refcoco').mkdir()
+    (tmp_path / 'refcoco' / 'refs(unc).p').write_bytes(pickle.dumps([ref], 2))
+    (tmp_path / 'refcoco' / 'instances.json').write_text(json.dumps(INSTANCES))
     arguments = {
         'grefcoco': [tmp_path, '--images', tmp_path],
         'mdetr': [tmp_path / 'x_val.json', '--images', tmp_path],
+        'mdetr with instances': [
+            tmp_path / 'boxes_val.json',
+            '--instances',
+            tmp_path / 'grefcoco' / 'instances.json',
+            '--images',
+            tmp_path,
+        ],
+        'seqtr': [tmp_path / 'seqtr.json', '--images', tmp_path],
+        'cris': [tmp_path, '--dataset', 'refcoco', '--images', tmp_path],
+        'custom': [f'val={tmp_path / "own.json"}', '--field', 'attributes.said', '--images', tmp_path],
+        'refer': [tmp_path, '--dataset', 'refcoco', '--split-by', 'unc', '--images', tmp_path],
     }
     try:
         import pyarrow
@@ -60,18 +87,50 @@ def sources(tmp_path):
     return {**arguments, 'parquet': [tmp_path / 'x.parquet', '--images', tmp_path]}
 
 
-@pytest.mark.parametrize('name', ['grefcoco', 'parquet', 'mdetr'])
-def test_converter(name, sources, tmp_path, capsys):
-    if name not in sources:
+NAMES = ['refer', 'grefcoco', 'parquet', 'mdetr', 'mdetr with instances', 'seqtr', 'cris', 'custom']
+
+
+@pytest.mark.parametrize('given', NAMES)
+def test_converter(given, sources, tmp_path, capsys):
+    """Converted, and looked through by verify: the same report of every source."""
+    if given not in sources:
         pytest.skip('no pyarrow')
+    name = given.split()[0]
     out = tmp_path / 'out'
-    assert run(name, *sources[name], '--out', out) == 0
+    assert run(name, *sources[given], '--out', out) == 0
     told = capsys.readouterr()
     assert told.out.splitlines()[-2:] == ['val              1          1       1', f'wrote {out}']
     assert '1 of 1 images are not there' in told.err
-    assert run(name, *sources[name], '--out', out) == 2
+    assert run(name, *sources[given], '--out', out) == 2
     assert 'holds other content' in capsys.readouterr().err
-    assert run(name, *sources[name], '--out', out, '--overwrite') == 0
+    assert run(name, *sources[given], '--out', out, '--overwrite') == 0
+    assert run('verify', out, '--no-images', '--tokenizer', 'package://mmmagnet/datasets/synthetic/tokenizer') == 0
+    capsys.readouterr()
+    assert run(name, tmp_path / 'nowhere', *sources[given][1:], '--out', tmp_path / 'other') == 2
+    printed, errors = capsys.readouterr()
+    assert not printed and errors.startswith('error: ') and errors.count('\n') == 1
+    assert not (tmp_path / 'other').exists()
+
+
+def test_own_photographs(tmp_path, capsys):
+    """Images are beside the labels by default, and a share of them becomes val."""
+    points = [[1, 1], [6, 1], [6, 6]]
+    for number in range(5):
+        shape = {'label': 'cup', 'points': points, 'description': f'cup {number}', 'shape_type': 'polygon'}
+        content = {'shapes': [shape], 'imagePath': f'{number}.png', 'imageWidth': 8, 'imageHeight': 8}
+        (tmp_path / 'photographs').mkdir(exist_ok=True)
+        (tmp_path / 'photographs' / f'{number}.json').write_text(json.dumps(content))
+        Image.new('RGB', (8, 8)).save(tmp_path / 'photographs' / f'{number}.png')
+    out = tmp_path / 'out'
+    assert run('custom', tmp_path / 'photographs', '--out', out, '--val-share', '0.4') == 0
+    printed, errors = capsys.readouterr()
+    assert sorted(line.split()[:2] for line in printed.splitlines()[1:3]) == [['train', '3'], ['val', '2']]
+    assert '2 of them, by their names, are val' in errors and errors.count('\n') == 1
+    assert (out / 'images').resolve() == tmp_path / 'photographs'
+    tokenizer = 'package://mmmagnet/datasets/synthetic/tokenizer'
+    assert run('verify', out, '--tokenizer', tokenizer) == 0
+    with pytest.raises(SystemExit):
+        run('custom', tmp_path / 'photographs', '--out', out, '--val-share', '2')
 
 
 def test_splits_of_mdetr(sources, tmp_path, capsys):

@@ -424,7 +424,7 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
     out.parent.mkdir(parents=True)
     (folder / 'images').mkdir(parents=True)
     for name, data in {**route.others, route.name: make_case(route, rng)}.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     TRIED.clear()
     outcome, failed = 'read', False

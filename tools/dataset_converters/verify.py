@@ -1,7 +1,7 @@
 """Look through a prepared folder before training on it or publishing scores of it.
 
-Counts against the published ones, ids, outlines, image files, expressions, images shared between splits. Exit status
-0: no errors, 1: errors, 2: the folder cannot be read at all.
+Counts against the published ones, kinds of targets, ids, outlines, image files, expressions and the share of them that
+is cut, images shared between splits. Exit status 0: no errors, 1: errors, 2: the folder cannot be read at all.
 
 Example:
     python tools/dataset_converters/verify.py data/refcoco_unc

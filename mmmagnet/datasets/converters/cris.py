@@ -9,7 +9,7 @@ from mmmagnet.utils.errors import DataError
 from .layouts import layout_hint
 from .objects import ObjectSet, encode_mask, read_mask
 from .output import Conversion
-from .reading import read_json, refuse_flags, short, take
+from .reading import read_json, refuse_flags, short, take, take_name
 
 SPLITS = ('train', 'val', 'test', 'testA', 'testB')
 
@@ -52,7 +52,7 @@ def convert_cris(root: Path, dataset: str, out: Path, images: Path, overwrite: b
             refuse_flags(entry, (), where)
             mask = read_mask(masks / f'{take(entry, "segment_id", int, where)}.png', where)
             height, width = mask.shape
-            image = found.image(take(entry, 'img_name', str, where), width, height, where)
+            image = found.image(take_name(entry, 'img_name', where), width, height, where)
             category = None if entry.get('cat') is None else short(entry['cat'])
             known = found.object(image, encode_mask(mask), category)
             sentences = []

@@ -12,7 +12,7 @@ from .layouts import layout_hint
 from .objects import image_size
 from .output import Conversion
 from .own_data import OwnSet, find_field, words_of
-from .reading import entries, read_json, take
+from .reading import entries, read_json, take, take_name
 
 USUAL = ('expressions', 'caption', 'description')
 
@@ -61,7 +61,7 @@ def convert_coco(
         field_here = field or find_field(annotations, USUAL, path)
         for entry in entries(content, 'images', path):
             where = f'{path}, image {entry["id"]}'
-            file_name = _place(take(entry, 'file_name', str, where), path, images)
+            file_name = _place(take_name(entry, 'file_name', where), path, images)
             if isinstance(entry.get('width'), int) and isinstance(entry.get('height'), int):
                 width, height = take(entry, 'width', int, where), take(entry, 'height', int, where)
             else:

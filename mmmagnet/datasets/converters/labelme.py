@@ -18,7 +18,7 @@ from .layouts import layout_hint
 from .objects import encode_mask, image_size
 from .output import Conversion
 from .own_data import OwnSet, find_field, words_of
-from .reading import read_json, short, take
+from .reading import read_json, short, take, take_name
 
 USUAL = ('expressions', 'description')
 MAX_PIXELS = 2**27  # of an image with a mask
@@ -71,7 +71,7 @@ def convert_labelme(
     shapes = [shape for _, path, content in files for shape in _shapes(content, path)]
     field = {'category': 'label'}.get(field, field) if field else find_field(shapes, USUAL, sources[0][1])
     for split, path, content in files:
-        image = path.parent / take(content, 'imagePath', str, str(path)).replace('\\', '/')
+        image = path.parent / take_name(content, 'imagePath', str(path)).replace('\\', '/')
         if not image.resolve().is_relative_to(images.resolve()):
             raise DataError(f'{path}: field imagePath: {image} is not in {images}: give a folder of all by --images')
         width, height = content.get('imageWidth'), content.get('imageHeight')

@@ -9,7 +9,7 @@ from typing import Any
 from mmmagnet.utils.errors import DataError
 
 from ..verification.outlines import check_outlines
-from .reading import entries, short, take
+from .reading import entries, short, take, take_name
 
 DAMAGED_SHARE = 0.01
 """Share of refs whose objects may be missing or damaged: with more of them the files are not of one set."""
@@ -42,7 +42,7 @@ def matching_instances(
     ]
     for image in images:
         where = f'{path}, image {image["id"]}'
-        take(image, 'file_name', str, where)
+        take_name(image, 'file_name', where)
         for name in ('width', 'height'):
             if not 0 < take(image, name, int, where) < 2**16:
                 raise DataError(f'{where}: field {name} is {short(image[name])}: download the file again')

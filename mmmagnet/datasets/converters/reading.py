@@ -13,6 +13,7 @@ from mmmagnet.utils.errors import DataError
 from .layouts import layout_hint
 
 MAX_JSON = 2**30  # bytes; all of COCO's train2014 has 448 MB
+MAX_NAME = 1000  # characters of a path
 
 
 def read_json(path: Path, fix: str = 'download it again') -> Any:
@@ -66,6 +67,18 @@ def take(record: dict[str, Any], name: str, kind: type | tuple[type, ...], where
         raise DataError(
             f'{where}: field {name} is {short(value)}, with half a character in it: download the file again'
         )
+    return value
+
+
+def take_name(record: dict[str, Any], name: str, where: str) -> str:
+    """A field with the path of a file.
+
+    Raises:
+        DataError: If it is missing or no system could have a file of that name.
+    """
+    value = take(record, name, str, where)
+    if not 0 < len(value) <= MAX_NAME or '\0' in value:
+        raise DataError(f'{where}: field {name} is {short(value)}; expected the name of a file')
     return value
 
 

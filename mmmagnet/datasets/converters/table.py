@@ -16,7 +16,7 @@ from .layouts import layout_hint
 from .objects import encode_mask, image_size, read_mask
 from .output import Conversion
 from .own_data import OwnSet, words_of
-from .reading import short, take
+from .reading import short, take, take_name
 
 MAX_FIELD = 2**24  # characters of a field; a polygon of a CSV table is one
 DELIMITERS = ',;\t'
@@ -60,7 +60,7 @@ def convert_table(
     for of_file, path in sources:
         for number, row in _rows(path):
             where = f'{path}, line {number}'
-            name = take(row, 'image', str, where).replace('\\', '/')
+            name = take_name(row, 'image', where).replace('\\', '/')
             if name not in sizes:
                 sizes[name] = image_size(images / name, where)
                 first[name] = where
@@ -137,7 +137,7 @@ def _outline(value: Any, where: str) -> Path | dict[str, Any] | list[Any] | None
         except (ValueError, RecursionError) as error:
             raise DataError(f'{where}: field mask is no JSON ({error})') from error
     elif isinstance(value, str) and value.strip():
-        return Path(value.strip().replace('\\', '/'))
+        return Path(take_name({'mask': value.strip()}, 'mask', where).replace('\\', '/'))
     if value is None or isinstance(value, str) or value == []:
         return None
     if isinstance(value, dict):

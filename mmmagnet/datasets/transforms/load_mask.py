@@ -162,7 +162,7 @@ def uncompress(counts: str | bytes) -> list[int]:
 def checked_runs(rle: dict[str, Any], height: int, width: int) -> list[int]:
     """Run lengths of an RLE; raises ValueError, TypeError or KeyError unless they cover H * W pixels."""
     if tuple(rle['size']) != (height, width):
-        raise ValueError(f'RLE of size {rle["size"]}, not {[height, width]}')
+        raise ValueError(f'RLE of size {rle["size"]!r:.60}, not {[height, width]}')
     counts = rle['counts']
     runs = counts if isinstance(counts, list) else uncompress(counts)
     if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:

@@ -19,6 +19,7 @@ def change_row(**fields):
 BAD_ROWS = {
     'no image': (lambda rows: rows[0].pop('image'), 'line 1: field image is missing'),
     'no such image': (change_row(image='9.png'), r'line 1: .*9\.png: no such image'),
+    'a name of no file': (change_row(image='a' * 5000), "field image is 'aaa.*; expected the name of a file"),
     'no expression': (lambda rows: rows[0].pop('expression'), 'line 1: field expression is missing'),
     'a number': (change_row(expression=4), 'line 1: field expression is 4; expected str or list'),
     'no such mask': (change_row(mask='no.png'), r'line 1: .*no\.png: no such mask'),

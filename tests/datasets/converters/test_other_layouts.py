@@ -127,8 +127,8 @@ def test_cris(cris, tmp_path):
         (lambda root: (root / 'masks/refcoco/7.png').unlink(), r'entry 0: .*7\.png: no such mask'),
         (lambda root: (root / 'masks/refcoco/7.png').write_bytes(b'GIF'), r'7\.png: cannot be read as an image'),
         (
-            lambda root: Image.new('RGB', (8, 6)).save(root / 'masks/refcoco/7.png'),
-            r'7\.png: is an image of mode RGB: save the mask with one channel',
+            lambda root: Image.new('RGB', (8, 6), (255, 0, 0)).save(root / 'masks/refcoco/7.png'),
+            r'7\.png: has colors: save the mask in black and white',
         ),
         (lambda root: Image.new('L', (9, 6)).save(root / 'masks/refcoco/8.png'), 'is 9 x 6 here and 8 x 6 before'),
         (lambda root: (root / 'anns/refcoco/train.json').write_text('[{}]'), 'entry 0: field segment_id is missing'),

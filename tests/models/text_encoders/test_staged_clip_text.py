@@ -85,7 +85,7 @@ def test_mask_of_its_own():
     )
     masked = head.mask_words(IDS, MASK)
     assert masked.input_ids.tolist() == [[18, 20, 20, 20, 19], [18, 20, 19, 19, 19]]
-    assert head.classifier.out_features == 20
+    assert head.classifier[-1].out_features == 20
     words = encoder.stem(masked.input_ids, MASK)
     positions = encoder.embeddings.position_embedding.weight
     torch.testing.assert_close(words[0, 2], encoder.mask_embedding + positions[2])

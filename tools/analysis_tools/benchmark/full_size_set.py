@@ -170,7 +170,7 @@ def write(args: argparse.Namespace) -> int:
 
 def prepared_ref(ref: dict[str, Any]) -> dict[str, Any]:
     """Line of ``refs.jsonl``, as a dict."""
-    sentences = [{'sent_id': sentence['sent_id'], 'raw': sentence['raw']} for sentence in ref['sentences']]
+    sentences = [{name: sentence[name] for name in ('sent_id', 'raw', 'sent')} for sentence in ref['sentences']]
     kept = {key: ref[key] for key in ('ref_id', 'image_id', 'category_id', 'split')}
     return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': sentences}
 
