@@ -24,6 +24,7 @@ DEVICE = torch.device('meta')
 # what autocast runs in half precision, and in fp32
 NARROW = {
     F.linear,
+    F.conv1d,
     F.conv2d,
     F.multi_head_attention_forward,
     F.scaled_dot_product_attention,
