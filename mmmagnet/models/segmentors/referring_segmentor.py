@@ -80,17 +80,18 @@ class ReferringSegmentor(BaseSegmentor):
             raise ValueError(f'encoding={encoding!r}: expected one of {", ".join(ENCODINGS)}')
         self.encode = ENCODINGS[encoding]
         interleaved = encoding == 'interleaved'
-        self.text_encoder: Any = MODELS.build(text_encoder)
+        text: Any = MODELS.build(text_encoder)  # before the backbone, which may read words
         known: dict[str, Any] = {
-            'text_channels': self.text_encoder.out_channels,
-            'sentence_channels': self.text_encoder.sentence_channels,
-            'vocab_size': self.text_encoder.vocab_size,
-            'mask_token_id': self.text_encoder.mask_token_id,
+            'text_channels': text.out_channels,
+            'sentence_channels': text.sentence_channels,
+            'vocab_size': text.vocab_size,
+            'mask_token_id': text.mask_token_id,
         }
         self.backbone: Any = build_image_encoder(backbone) if interleaved else build_part(backbone, known)
-        if interleaved and self.backbone.num_stages != self.text_encoder.num_stages:
+        self.text_encoder = text
+        if interleaved and self.backbone.num_stages != text.num_stages:
             raise ValueError(
-                f'backbone has {self.backbone.num_stages} stages and text_encoder {self.text_encoder.num_stages}: '
+                f'backbone has {self.backbone.num_stages} stages and text_encoder {text.num_stages}: '
                 'set as many stage_ends'
             )
         known['image_channels'] = self.backbone.out_channels
