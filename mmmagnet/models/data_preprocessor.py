@@ -27,7 +27,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
         bgr_to_rgb: Whether images come as BGR.
         size_divisor: In training, sides are padded to multiples of it, in pixels.
         trim_words: Whether to trim. `torch.compile` compiles again for each new length, so set it to False there.
-            `ReferringSegmentor` sets it to False where `FusionNeck.reads_padding`.
+            `ReferringSegmentor` asks for False where a part reads padded words.
 
     Example:
         >>> preprocessor = ReferringPreProcessor(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True)

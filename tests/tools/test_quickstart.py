@@ -106,7 +106,7 @@ def test_stages(quickstart, stages, tmp_path, capsys, arguments, training):
     names = {'work': tmp_path / 'work', 'root': ROOT, 'python': sys.executable}
     assert list(stages) == ['data', 'training', 'scores', 'swapped']
     assert stages['training'] == training.format(**names)
-    assert f'{tmp_path}/work/best_ref_oIoU_epoch_2.pth' in stages['swapped']
+    assert str(tmp_path / 'work' / 'best_ref_oIoU_epoch_2.pth') in stages['swapped']
     assert '--split val testA testB' in stages['scores']
     *_, checkpoint, log, images, following = capsys.readouterr().out.splitlines()
     assert checkpoint.split() == ['checkpoint', 'work/best_ref_oIoU_epoch_2.pth']
