@@ -42,10 +42,13 @@ def check_expression(expression: Any, step: TokenizeExpression, source: str) -> 
     count = len(words) + tokenizer.num_special_tokens_to_add()
     if count > step.max_length:
         warnings.warn(f'{source} has {count} tokens and is truncated to {step.max_length}', stacklevel=2)
-    if tokenizer.unk_token_id in words[: step.max_length]:
-        unknown = [
-            word
-            for word in expression.split()[: step.max_length]
-            if tokenizer.unk_token_id in tokenizer(word, add_special_tokens=False)['input_ids']
-        ]
+    if unknown := [word for word in expression.split()[: step.max_length] if _is_unknown(word, tokenizer)]:
         warnings.warn(f'{source} has words that the model does not know: {" ".join(unknown):.80}', stacklevel=2)
+
+
+def _is_unknown(word: str, tokenizer: Any) -> bool:
+    """Whether a word is unknown to the vocabulary, or is spelled there letter by letter."""
+    pieces = tokenizer.tokenize(word)
+    letters = [piece.removeprefix('##').removesuffix('</w>') for piece in pieces]
+    spelled = word.isascii() and len(letters) > 2 and max(map(len, letters)) == 1 and ''.join(letters).isalpha()
+    return spelled or tokenizer.unk_token in pieces
