@@ -1,0 +1,181 @@
+"""Segment an image in the browser: upload or paste it, type expressions, see masks and what each word looks at.
+
+Example:
+    pip install '.[demo]'
+    python tools/web_demo.py work_dirs/quickstart/epoch_1.pth --examples data/synthetic_quickstart/images
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MAX_FILE = '20mb'
+MAX_PIXELS = 40_000_000
+MAX_SIDE = 1600  # pixels, to which an upload is reduced before it is segmented
+MAX_EXPRESSIONS = 10
+MAX_LETTERS = 2000
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp')
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description='Segment an image in the browser.')
+    parser.add_argument('models', nargs='+', metavar='MODEL', help='checkpoints, or names of models; one can be chosen')
+    parser.add_argument('--examples', metavar='DIR', help='folder whose first images are shown as examples')
+    parser.add_argument('--example-text', default='the red circle', help='expression of the examples')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0 lets other machines in')
+    parser.add_argument('--port', type=int, default=7860, help='port to listen on')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
+    return parser.parse_args(argv)
+
+
+class Segmenter:
+    """The models of the demo, loaded when they are first chosen; one request runs at a time.
+
+    Args:
+        names: Checkpoints, or names of models.
+        load: What makes an inferencer of one.
+    """
+
+    def __init__(self, names: list[str], load: Callable[[str], Any]) -> None:
+        self.names, self.load = names, load
+        self.loaded: tuple[str, Any] | None = None  # one: each may fill the memory
+        self.lock = threading.Lock()
+
+    def __call__(self, name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], list[Any]]:
+        """Overlays, a table and the attention of the first expression's words.
+
+        Args:
+            name: One of the models.
+            image: PIL image.
+            text: An expression in each line.
+
+        Returns:
+            Overlays (image, caption), rows (expression, score, per cent of the image), heat maps (image, word).
+
+        Raises:
+            DataError: If there is no image or expression, or too much of either.
+        """
+        from mmmagnet.utils.errors import DataError
+
+        if name not in self.names:
+            raise DataError('choose one of the models of the list')
+        if image is None:
+            raise DataError('upload or paste an image first')
+        expressions = [line.strip() for line in (text or '').splitlines() if line.strip()]
+        if not expressions:
+            raise DataError('type what to segment, an expression in each line')
+        if len(expressions) > MAX_EXPRESSIONS or len(text) > MAX_LETTERS:
+            raise DataError(f'give at most {MAX_EXPRESSIONS} expressions and {MAX_LETTERS} letters')
+        image = image.copy()
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
+        with self.lock:
+            if self.loaded is None or self.loaded[0] != name:
+                self.loaded = None
+                self.loaded = (name, self.load(name))
+            inferencer = self.loaded[1]
+            results = inferencer(image, expressions)
+            looks = word_looks(inferencer, results[0])
+        return (
+            [(result.draw(), result.expression) for result in results],
+            [[result.expression, result.score, round(100 * result.area_fraction, 1)] for result in results],
+            looks,
+        )
+
+
+def word_looks(inferencer: Any, result: Any) -> list[tuple[Any, str]]:
+    """The image under a heat map for each token of a result's expression; none of a network without word attention."""
+    import torch.nn.functional as F
+
+    from mmmagnet.visualization import draw_heat_map
+    from mmmagnet.visualization.word_attention import pack_sample, token_texts, word_attention
+
+    sample = pack_sample(inferencer.pipeline, result.image, result.expression)
+    attention = word_attention(inferencer.model, sample)
+    if attention is None:
+        return []
+    tokens = token_texts(inferencer.pipeline, result.expression)
+    maps = F.interpolate(attention.mean(0)[None], result.mask.shape, mode='bilinear', align_corners=False)[0]
+    return [(draw_heat_map(result.image, heat.cpu().numpy()), token) for heat, token in zip(maps, tokens, strict=True)]
+
+
+def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
+    """The page, a `gradio.Blocks`."""
+    import gradio
+
+    from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
+
+    def answer(name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], list[Any]]:
+        try:
+            return segmenter(name, image, text)
+        except (DataError, CheckpointError, ConfigError, OSError) as error:
+            raise gradio.Error(str(error), duration=10, print_exception=False) from error
+
+    with gradio.Blocks(title='mmmagnet', analytics_enabled=False, delete_cache=(600, 600)) as page:
+        gradio.Markdown('# mmmagnet\nUpload or paste an image, and say what to segment: an expression in each line.')
+        with gradio.Row():
+            with gradio.Column():
+                model = gradio.Dropdown(segmenter.names, value=segmenter.names[0], label='Model')
+                image = gradio.Image(type='pil', sources=['upload', 'clipboard'], label='Image', elem_id='image')
+                text = gradio.Textbox(
+                    label='Expressions', lines=2, max_lines=10, max_length=MAX_LETTERS, elem_id='expressions'
+                )
+                button = gradio.Button('Segment', variant='primary', elem_id='segment')
+            with gradio.Column():
+                masks = gradio.Gallery(label='Masks', columns=1, height='auto', elem_id='masks')
+                scores = gradio.Dataframe(
+                    headers=['expression', 'score', '% of the image'], interactive=False, elem_id='scores'
+                )
+                words = gradio.Gallery(
+                    label='Where each word of the first expression is read', columns=4, height='auto', elem_id='words'
+                )
+        event = dict(fn=answer, inputs=[model, image, text], outputs=[masks, scores, words], api_name='segment')
+        button.click(**event)
+        text.submit(**{**event, 'api_name': False})
+        if examples:
+            gradio.Examples(examples, [image, text], cache_examples=False)
+    return page.queue(max_size=32, default_concurrency_limit=1)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Load the first model and open the page; returns when it is interrupted."""
+    os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+    from PIL import Image
+
+    from mmmagnet.apis import ReferringInferencer
+    from mmmagnet.utils.errors import ConfigError
+
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("tools/web_demo.py needs gradio: pip install '.[demo]'") from error
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses twice as many
+    names = list(dict.fromkeys(args.models))
+    segmenter = Segmenter(names, lambda name: ReferringInferencer(name, device=args.device))
+    segmenter.loaded = (names[0], segmenter.load(names[0]))  # a wrong name ends it before the page opens
+    examples = []
+    if args.examples:
+        files = sorted(file for file in Path(args.examples).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+        examples = [[str(file), args.example_text] for file in files[:4]]
+    build_page(segmenter, examples).launch(
+        server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, show_api=False, share=False
+    )
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    args = parse_args(argv)
+    from mmmagnet.utils.cli import run_command
+
+    return run_command(lambda: serve(args))
+
+
+if __name__ == '__main__':
+    sys.exit(main())
