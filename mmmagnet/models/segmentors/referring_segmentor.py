@@ -20,6 +20,7 @@ from ..builder import build_part
 from ..data_preprocessor import ReferringPreProcessor
 from ..decode_heads import MMSegDecodeHead, ReferringDecodeHead
 from ..necks import FusionNeck
+from ..self_distillation import MaskRIS, running_statistics_kept
 from ..structures import Decoded, Features
 from .encoding import ENCODINGS
 from .restoring import restore_letterboxed
@@ -41,6 +42,7 @@ class ReferringSegmentor(BaseSegmentor):
         auxiliary_head: Heads that exist in training only (`AuxiliaryHeads`).
         encoding: Order in which the encoders are run: ``'interleaved'`` (MagNet, LAVT, ReLA), ``'image_first'`` (CARIS)
             or ``'text_first'`` (CRIS, DETRIS).
+        self_distillation: A `MaskRIS`, which also trains on a second, masked run of each batch.
         data_preprocessor: Normalises images and stacks the batch.
         compile: Options of `torch.compile` for both encoders and the neck, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
@@ -65,6 +67,7 @@ class ReferringSegmentor(BaseSegmentor):
         decode_head: dict,
         auxiliary_head: dict | list[dict] | None = None,
         encoding: str = 'interleaved',
+        self_distillation: dict | None = None,
         data_preprocessor: dict | None = None,
         compile: dict | None = None,
         init_cfg: dict | None = None,
@@ -104,6 +107,11 @@ class ReferringSegmentor(BaseSegmentor):
         self.decode_head: ReferringDecodeHead = head
         known['feat_channels'] = self.decode_head.feat_channels
         self.auxiliary_head = AuxiliaryHeads(auxiliary_head, known)
+        self.self_distillation: MaskRIS | None = None
+        if self_distillation is not None:
+            self.self_distillation = build_part(self_distillation, known)
+            if self.auxiliary_head.grounding is not None and not self.auxiliary_head.extra_masked_pass:
+                raise ValueError('self_distillation has a masked run: set extra_masked_pass=True of MaskGroundingHead')
         heads = [self.decode_head, *self.auxiliary_head]
         if isinstance(self.neck, FusionNeck):
             self.neck.freeze_unread(
@@ -136,7 +144,14 @@ class ReferringSegmentor(BaseSegmentor):
         """
         input_ids, word_mask = stack_words(data_samples)
         masked = self.auxiliary_head.mask_words(input_ids, word_mask)
-        if masked is None:
+        distillation, student = self.self_distillation, None
+        if distillation is not None:
+            features = self.extract_feat(inputs, input_ids, word_mask)
+            masked_ids = distillation.mask_words(input_ids, word_mask) if masked is None else masked.input_ids
+            with running_statistics_kept(self):
+                grounded = self.extract_feat(distillation.mask_image(inputs), masked_ids, word_mask)
+                student = self.decode_head(grounded)
+        elif masked is None:
             features = grounded = self.extract_feat(inputs, input_ids, word_mask)
         elif not self.auxiliary_head.extra_masked_pass:
             features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
@@ -148,6 +163,8 @@ class ReferringSegmentor(BaseSegmentor):
         gt_masks = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         decoded: Decoded = self.decode_head(features)
         losses = {f'decode.{name}': value for name, value in self.decode_head.loss_by_feat(decoded, gt_masks).items()}
+        if distillation is not None and student is not None:
+            losses = distillation.loss(losses, decoded.logits, student.logits)
         losses |= self.auxiliary_head.loss(
             AuxiliaryInputs(
                 words=features.words,
