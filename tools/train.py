@@ -28,6 +28,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='automatic mixed precision (needs a GPU; float16 unless the config has optim_wrapper.dtype)',
     )
+    parser.add_argument(
+        '--save',
+        choices=['all', 'trainable'],
+        default='all',
+        help='what checkpoints hold; trainable leaves out frozen weights of the encoders, as their files have them',
+    )
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
     parser.add_argument('--seed', type=int, help='seed of weights, order and expressions (randomness.seed)')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
@@ -60,6 +66,8 @@ def train(args: argparse.Namespace) -> int:
     config.launcher = args.launcher
     if args.seed is not None:
         config.merge_from_dict({'randomness.seed': args.seed})
+    if args.save == 'trainable':
+        config.merge_from_dict({'default_hooks.checkpoint.trainable_only': True})
     if args.amp:
         if config.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp: optim_wrapper is a {config.optim_wrapper.type}; only an OptimWrapper can switch')

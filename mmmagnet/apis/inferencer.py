@@ -103,7 +103,8 @@ class ReferringInferencer:
             settings, source = load_config(config), str(config)
         if 'model' not in settings:
             raise ConfigError(f'{source}: has no `model`')
-        model, pipeline = inference_model(settings.model.to_dict()), _inference_pipeline(settings, source)
+        model = inference_model(settings.model.to_dict(), checkpoint)
+        pipeline = _inference_pipeline(settings, source)
         init_default_scope('mmseg')
         if stored:
             check_registered(model, MODELS, source)

@@ -17,6 +17,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .trainable_checkpoint import FROZEN, fill_frozen
 
 TRAINING_ONLY = ('auxiliary_head.',)
 """Beginnings of the entries that inference neither builds nor asks a checkpoint for."""
@@ -116,20 +117,33 @@ def checkpoint_config(path: str | Path) -> Config:
     return config_from_text(text, source=f'{path} (meta.cfg)')
 
 
-def inference_model(model: dict[str, Any]) -> dict[str, Any]:
-    """A model config without what only training reads: auxiliary heads, compiling, pretrained files, initialisation."""
-    kept = {name: value for name, value in model.items() if name not in ('auxiliary_head', 'compile')}
-    return _without_initialisation(kept)
+def inference_model(model: dict[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
+    """A model config without what only training reads: auxiliary heads, self-distillation, compiling, initialisation.
+
+    Args:
+        model: The model's config.
+        checkpoint: What will be loaded. Pretrained files stay in the config if it leaves frozen weights out.
+    """
+    training_only = ('auxiliary_head', 'compile', 'self_distillation')
+    kept = {name: value for name, value in model.items() if name not in training_only}
+    content = {} if checkpoint is None else load_file(checkpoint, mmap=True)
+    return kept if isinstance(content, dict) and FROZEN in content else _without_initialisation(kept)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint into a model that must have the same entries, auxiliary heads aside.
 
+    Frozen weights that it leaves out (`trainable_checkpoint`) come from the model's pretrained files.
+
     Raises:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
     """
-    load_checked(model, read_checkpoint(path), path, skip=TRAINING_ONLY)
+    content = load_file(path)
+    weights = state_dict_of(content, path)
+    if FROZEN in content:
+        weights = fill_frozen(model, content[FROZEN], weights, path)
+    load_checked(model, weights, path, skip=TRAINING_ONLY)
 
 
 def load_checked(

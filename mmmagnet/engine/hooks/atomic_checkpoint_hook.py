@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils.io import atomic_write
+from mmmagnet.utils.trainable_checkpoint import drop_frozen
 
 VALIDATED = 'validated_epoch'
 """Entry of the message hub, which checkpoints carry: the last epoch whose validation is done."""
@@ -45,6 +46,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Args:
         max_keep_ckpts: Number of checkpoints to keep, from 2; -1 keeps all.
+        trainable_only: Leave out the frozen weights of both encoders; to load it, their pretrained files are needed.
         **settings: Settings of MMEngine's CheckpointHook.
 
     Raises:
@@ -54,13 +56,14 @@ class AtomicCheckpointHook(CheckpointHook):
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', save_best='ref/oIoU', rule='greater'))
     """
 
-    def __init__(self, max_keep_ckpts: int = 2, **settings: Any) -> None:
+    def __init__(self, max_keep_ckpts: int = 2, trainable_only: bool = False, **settings: Any) -> None:
         if max_keep_ckpts in (0, 1):
             raise ValueError(
                 f'AtomicCheckpointHook: max_keep_ckpts={max_keep_ckpts}; give 2 or more, as the oldest is removed '
                 'before the next one stands'
             )
         super().__init__(max_keep_ckpts=max_keep_ckpts, **settings)
+        self.trainable_only = trainable_only
 
     file_backend: Any  # of MMEngine's hook
 
@@ -81,6 +84,11 @@ class AtomicCheckpointHook(CheckpointHook):
         if due and runner.message_hub.runtime_info.get(VALIDATED) != loop.epoch:
             self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')  # saved again if it names a new best
             runner.val_loop.run()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen weights out, where that is asked."""
+        if self.trainable_only:
+            drop_frozen(getattr(runner.model, 'module', runner.model), checkpoint)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Save the best checkpoint, and the last one again where it must name a new best."""
