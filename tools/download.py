@@ -253,7 +253,9 @@ def main(argv: list[str] | None = None) -> int:
     lines = []
     for name, source in SOURCES.items():
         lines.append(f'{name}: {source.about}')
-        lines += [f'    {address}  {checksum or "no checksum known"}' for address, checksum in source.addresses.items()]
+        of_files = ', '.join(f'{file} {checksum}' for file, checksum in source.files.items() if checksum)
+        for address, checksum in source.addresses.items():
+            lines.append(f'    {address}  {checksum or of_files or "no checksum known"}')
     parser = argparse.ArgumentParser(
         description='Download data sets and pretrained weights, check and unpack them.',
         formatter_class=argparse.RawTextHelpFormatter,
