@@ -124,6 +124,8 @@ def receive(address: str, part: Path) -> None:
             return
         except AddressError as error:
             if part.stat().st_size <= before:
+                if part.stat().st_size == 0:
+                    part.unlink()
                 raise
             print(f'{address}: {error}; resuming', file=sys.stderr)
 

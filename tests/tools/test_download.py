@@ -172,13 +172,20 @@ def test_a_bad_address_is_told_and_the_next_one_tried(get, tool, server, tmp_pat
     assert names_in(tmp_path) == ['it']
 
 
+def test_an_endless_answer_leaves_nothing(get, tool, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, 'LIMIT', len(BODY) // 2)
+    server.replies['/a.pth'] = Reply(length=False)
+    assert get({'/a.pth': ''})[0] == 2
+    assert names_in(tmp_path) == []
+
+
 def test_all_dead_is_one_line_and_a_status(get, tmp_path, capsys):
     status, out, err = get({'http://127.0.0.1:1/a.pth': SHA, 'http://name.invalid/a.pth': '', '/none': ''})
     assert status == 2
     *tried, error = err.splitlines()
     assert error == 'error: refcoco: none of 3 addresses works; docs/data.md names other copies'
     assert [re.sub(r'.*: (no answer|HTTP 404).*', r'\1', line) for line in tried] == ['no answer'] * 2 + ['HTTP 404']
-    assert 'next' not in out and not (tmp_path / 'it').exists()
+    assert 'next' not in out and names_in(tmp_path) == []
 
 
 def test_what_is_there_stays(get, server, tmp_path):
