@@ -353,6 +353,16 @@ def test_hub_out_of_reach(get, hub, monkeypatch):
     assert err.splitlines()[-1].startswith('error: refcoco: none of 1 addresses works')
 
 
+def test_hub_whose_cache_cannot_be_written(get, hub, tmp_path):
+    """That is an error of the disk: the address is not to blame."""
+    hub.replies['/bert/resolve/main/config.json'] = Reply(b'{}')
+    (tmp_path / 'cache').touch()  # where a folder must be
+    status, _, err = get({'hub:model:bert:main': ''}, {'config.json': ''}, place='')
+    assert status == 2
+    (error,) = err.splitlines()
+    assert error.startswith(f'error: {tmp_path}/cache')
+
+
 @pytest.mark.parametrize(
     ('names', 'there', 'commands'),
     [
