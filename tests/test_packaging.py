@@ -94,7 +94,7 @@ def test_wheel_carries_configs_tools_and_data(wheel):
         files = [
             path.relative_to(ROOT / folder)
             for path in (ROOT / folder).rglob('*')
-            if path.suffix in ('.py', '.sh', '.txt', '.yaml')
+            if path.suffix in ('.py', '.sh', '.txt', '.yaml', '.json')
         ]
         files = [path for path in files if '.mim' not in path.parts]
         assert files
