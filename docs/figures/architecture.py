@@ -48,7 +48,7 @@ class Drawing:
         )
         rows = lines.split('\n')
         for index, row in enumerate(rows):
-            size, weight = (14, ' font-weight="bold"') if index == 0 else (12, '')
+            size, weight = (14, ' font-weight="bold"') if index == 0 else (11, '')
             base = y + h / 2 + 17 * (index - (len(rows) - 1) / 2) + 4
             self.text(x + w / 2, base, row, size, weight=weight)
 
@@ -185,7 +185,7 @@ def rela() -> str:
 
 def caris() -> str:
     """CARIS: prompts from the image for the text encoder, then a two-way decoder."""
-    drawing = Drawing(1130, 490, 'CARIS: the image prompts the text encoder; words and image read each other in the head')
+    drawing = Drawing(1130, 490, 'CARIS: the image prompts the text encoder; then words and image read each other')
     inputs(drawing, 150, 'image encoder: Swin-B', 'text encoder: BERT-base')
     for stage in range(STAGES):
         swin_stage(drawing, stage, 150)
@@ -253,7 +253,7 @@ def detris() -> str:
     """DETRIS: frozen encoders with adapters that read the words; CRIS's head."""
     drawing = text_first(
         'DETRIS: frozen encoders with trained adapters, then a gated neck and the head of CRIS',
-        ('image encoder: DINOv2-B, frozen', 'text encoder: CLIP, frozen; colours of adapters, neck and head: trained'),
+        ('image encoder: DINOv2-B, frozen', 'text encoder: CLIP, frozen'),
         '12 layers\n512 ch.; trained adapters in layers 2, 4, …, 12',
         (
             'patches\n14 × 14 pixels',
@@ -271,6 +271,7 @@ def detris() -> str:
         drawing.box(left, 306, 120, 50, f'adapters\n{blocks}', 'fusion')
         drawing.arrow((left + 60, 306), (left + 60, 272))
         drawing.arrow((left + 20, 390), (left + 20, 356))
+    drawing.text(20, 484, 'trained: adapters, neck, decode head', colour=MUTED, anchor='start')
     return drawing.svg()
 
 

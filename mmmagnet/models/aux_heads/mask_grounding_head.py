@@ -145,8 +145,8 @@ class MaskGroundingHead(AuxiliaryHead):
             inputs: With `masked_words`; with `extra_masked_pass` the words and the image map of that pass, too.
 
         Returns:
-            ``loss_grounding``: scalar, weighted. Its average over all processes is the mean over the chosen words of the
-            whole batch. Without a chosen word it is zero, and every parameter still gets a gradient (of zeros).
+            ``loss_grounding``: scalar, weighted. Its average over all processes is the mean over the chosen words of
+            the whole batch. Without a chosen word it is zero, and every parameter still gets a gradient, of zeros.
             ``acc_grounding``: percentage of this process's chosen words that are guessed right.
 
         Raises:
