@@ -19,6 +19,8 @@ COLOURS = {
 }
 LINE, MUTED = '#2f3b4c', '#66728a'
 STAGES = 4
+BOX = 136  # width of a stage
+PITCH = 190  # from a stage to the next
 
 
 class Drawing:
@@ -48,7 +50,7 @@ class Drawing:
         )
         rows = lines.split('\n')
         for index, row in enumerate(rows):
-            size, weight = (14, ' font-weight="bold"') if index == 0 else (11, '')
+            size, weight = (15, ' font-weight="bold"') if index == 0 else (13, '')
             base = y + h / 2 + 17 * (index - (len(rows) - 1) / 2) + 4
             self.text(x + w / 2, base, row, size, weight=weight)
 
@@ -57,7 +59,7 @@ class Drawing:
         x: float,
         y: float,
         words: str,
-        size: int = 12,
+        size: int = 13,
         colour: str = LINE,
         anchor: str = 'middle',
         weight: str = '',
@@ -90,7 +92,7 @@ def decoder(drawing: Drawing, lines: str) -> None:
 
 def words_to_decoder(drawing: Drawing, x: float) -> None:
     """Words of the last text layer, led around the encoders at `x` to the decode head."""
-    drawing.arrow((840, 418), (x, 418), (x, 78), (888, 78))
+    drawing.arrow((856, 418), (x, 418), (x, 78), (888, 78))
     drawing.text(x + 8, 300, 'words T', colour=MUTED, anchor='start')
 
 
@@ -98,12 +100,12 @@ def encoders(drawing: Drawing, text_layers: tuple[str, ...], fusion: str, both_w
     """Swin and BERT with a fusion module after each stage."""
     inputs(drawing, 150, 'image encoder: Swin-B', 'text encoder: BERT-base')
     for stage in range(STAGES):
-        left = 150 + 190 * stage
-        centre = left + 60
+        left = 150 + PITCH * stage
+        centre = left + BOX / 2
         swin_stage(drawing, stage, 150)
-        drawing.box(left, 390, 120, 56, text_layers[stage], 'text')
-        drawing.box(left, 270, 120, 56, fusion, 'fusion')
-        drawing.arrow((116 if stage == 0 else left - 70, 418), (left, 418))
+        drawing.box(left, 390, BOX, 56, text_layers[stage], 'text')
+        drawing.box(left, 270, BOX, 56, fusion, 'fusion')
+        drawing.arrow((left + BOX - PITCH if stage else 128, 418), (left, 418))
         drawing.arrow((centre - 16, 206), (centre - 16, 270))
         drawing.arrow((centre - 16, 390), (centre - 16, 326))
         if last_gate or stage < STAGES - 1:
@@ -111,22 +113,22 @@ def encoders(drawing: Drawing, text_layers: tuple[str, ...], fusion: str, both_w
         if both_ways:
             drawing.arrow((centre + 24, 326), (centre + 24, 390))
         # the decoder's map leaves to the right of the module and goes up between the stages
-        drawing.arrow((left + 120, 298), (left + 144, 298), (left + 144, 94))
+        drawing.arrow((left + BOX, 298), (left + BOX + 12, 298), (left + BOX + 12, 94))
 
 
 def inputs(drawing: Drawing, top: float, image_encoder: str, text_encoder: str) -> None:
     """Image and expression, with the names of their encoders; `top` is of the image's row."""
-    drawing.box(20, top, 96, 56, 'image\nB × 3 × H × W', 'io')
-    drawing.box(20, 390, 96, 56, 'expression\nL words', 'io')
+    drawing.box(20, top, 108, 56, 'image\nB × 3 × H × W', 'io')
+    drawing.box(20, 390, 108, 56, 'expression\nL words', 'io')
     drawing.text(20, top - 12, image_encoder, colour=MUTED, anchor='start')
     drawing.text(20, 468, text_encoder, colour=MUTED, anchor='start')
 
 
 def image_part(drawing: Drawing, place: int, top: float, lines: str) -> None:
     """A part of the image encoder, at place 0 to 3 of its row, and the arrow from the part before."""
-    left = 150 + 190 * place
-    drawing.box(left, top, 120, 56, lines, 'image')
-    drawing.arrow((116 if place == 0 else left - 70, top + 28), (left, top + 28))
+    left = 150 + PITCH * place
+    drawing.box(left, top, BOX, 56, lines, 'image')
+    drawing.arrow((left + BOX - PITCH if place else 128, top + 28), (left, top + 28))
 
 
 def swin_stage(drawing: Drawing, stage: int, top: float) -> None:
@@ -148,9 +150,9 @@ def magnet() -> str:
     drawing.box(
         950, 340, 160, 106, 'Mask Grounding\nguess masked words\nfrom words, image\nand mask centre', 'aux', dashed=True
     )
-    drawing.arrow((876, 94), (876, 168), (950, 168), dashed=True)
-    drawing.arrow((840, 418), (950, 418), dashed=True)
-    drawing.arrow((840, 198), (914, 198), (914, 372), (950, 372), dashed=True)
+    drawing.arrow((880, 94), (880, 168), (950, 168), dashed=True)
+    drawing.arrow((856, 418), (950, 418), dashed=True)
+    drawing.arrow((856, 198), (914, 198), (914, 372), (950, 372), dashed=True)
     drawing.arrow((930, 418), (930, 208), (950, 208), dashed=True)
     drawing.text(1110, 474, 'dashed: in training only', colour=MUTED, anchor='end')
     return drawing.svg()
@@ -189,15 +191,15 @@ def caris() -> str:
     inputs(drawing, 150, 'image encoder: Swin-B', 'text encoder: BERT-base')
     for stage in range(STAGES):
         swin_stage(drawing, stage, 150)
-        drawing.arrow((210 + 190 * stage, 150), (210 + 190 * stage, 94))
-    drawing.box(720, 270, 120, 56, 'prompts\n5 tokens', 'fusion')
-    drawing.arrow((780, 206), (780, 270))
-    drawing.arrow((780, 326), (780, 390))
-    drawing.text(770, 242, 'pooled to 1 × 1 and 2 × 2', colour=MUTED, anchor='end')
-    drawing.box(150, 390, 120, 56, 'embeddings\n768 ch.', 'text')
-    drawing.box(340, 390, 500, 56, 'layers 1–12\nover L words and 5 prompts; the words go on', 'text')
-    drawing.arrow((116, 418), (150, 418))
-    drawing.arrow((270, 418), (340, 418))
+        drawing.arrow((218 + PITCH * stage, 150), (218 + PITCH * stage, 94))
+    drawing.box(720, 270, BOX, 56, 'prompts\n5 tokens', 'fusion')
+    drawing.arrow((788, 206), (788, 270))
+    drawing.arrow((788, 326), (788, 390))
+    drawing.text(778, 242, 'pooled to 1 × 1 and 2 × 2', colour=MUTED, anchor='end')
+    drawing.box(150, 390, BOX, 56, 'embeddings\n768 ch.', 'text')
+    drawing.box(340, 390, 516, 56, 'layers 1–12\nover L words and 5 prompts; the words go on', 'text')
+    drawing.arrow((128, 418), (150, 418))
+    drawing.arrow((286, 418), (340, 418))
     decoder(
         drawing,
         'decode head: 6 two-way layers over the maps of strides 32, 16 and 8\n'
@@ -215,14 +217,14 @@ def text_first(title: str, names: tuple[str, str], text: str, image: tuple[str, 
     for place, lines in enumerate(image):
         image_part(drawing, place, 216, lines)
         if place:
-            drawing.arrow((210 + 190 * place, 216), (210 + 190 * place, 180))
-    drawing.box(340, 124, 500, 56, neck, 'fusion')
-    drawing.arrow((590, 124), (590, 94))
+            drawing.arrow((218 + PITCH * place, 216), (218 + PITCH * place, 180))
+    drawing.box(340, 124, 516, 56, neck, 'fusion')
+    drawing.arrow((598, 124), (598, 94))
     drawing.box(150, 390, 600, 56, text, 'text')
-    drawing.arrow((116, 418), (150, 418))
+    drawing.arrow((128, 418), (150, 418))
     drawing.arrow((750, 418), (790, 418))
     drawing.box(790, 390, 98, 56, 'state s\nend token', 'text')
-    drawing.arrow((888, 418), (908, 418), (908, 152), (840, 152))
+    drawing.arrow((888, 418), (908, 418), (908, 152), (856, 152))
     drawing.arrow((908, 152), (908, 82), (888, 82))
     drawing.arrow((700, 446), (700, 470), (930, 470), (930, 66), (888, 66))
     drawing.text(938, 300, 'words T', colour=MUTED, anchor='start')
@@ -267,9 +269,9 @@ def detris() -> str:
         'logits = 3 × 3 kernel from s, applied to this map',
     )
     for place, blocks in enumerate(('blocks 2, 4', 'blocks 6, 8', 'blocks 10, 12'), 1):
-        left = 150 + 190 * place
-        drawing.box(left, 306, 120, 50, f'adapters\n{blocks}', 'fusion')
-        drawing.arrow((left + 60, 306), (left + 60, 272))
+        left = 150 + PITCH * place
+        drawing.box(left, 306, BOX, 50, f'adapters\n{blocks}', 'fusion')
+        drawing.arrow((left + BOX / 2, 306), (left + BOX / 2, 272))
         drawing.arrow((left + 20, 390), (left + 20, 356))
     drawing.text(20, 484, 'trained: adapters, neck, decode head', colour=MUTED, anchor='start')
     return drawing.svg()
