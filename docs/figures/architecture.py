@@ -177,7 +177,7 @@ def rela() -> str:
         drawing,
         'decode head: pixel decoder, then 9 layers with 100 regions\n'
         'a region reads the maps through its own mask; in layer 1 it reads the words\n'
-        'masks of all regions, weighted by the minimap, add up to one',
+        'mask = sum of the masks of all regions, weighted by the minimap',
     )
     words_to_decoder(drawing, 912)
     drawing.arrow((888, 62), (932, 62), (932, 130), (950, 130))
