@@ -117,8 +117,8 @@ class MaskGroundingHead(AuxiliaryHead):
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords:
         """Choose real words and mask most of them; [CLS], [SEP] and pads are never chosen.
 
-        Positions are chosen on the CPU, so the choice is the same on every device, and scoring the chosen positions
-        later does not wait for the device.
+        Positions are chosen on the CPU: the choice does not depend on the device, and scoring them alone later needs no
+        wait for it.
 
         Args:
             input_ids: (B, L), each row [CLS] words [SEP] pads. In a row that was
