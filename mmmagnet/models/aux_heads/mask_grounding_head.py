@@ -139,9 +139,9 @@ class MaskGroundingHead(AuxiliaryHead):
             inputs: With `masked_words`; with `extra_masked_pass` the words and the image map of that pass, too.
 
         Returns:
-            ``loss_grounding``: a share whose mean over all processes is the mean over the chosen words of all of them;
-            zero, but connected to every parameter, when there is none. ``acc_grounding``: percentage guessed right in
-            this process.
+            ``loss_grounding``: scalar, weighted. Its average over all processes is the mean over the chosen words of
+            the whole batch. Without a chosen word it is zero, and every parameter still gets a gradient, of zeros.
+            ``acc_grounding``: percentage of this process's chosen words that are guessed right.
 
         Raises:
             TypeError: If no words were masked, or the extra pass was left out.
