@@ -44,7 +44,7 @@ def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_amp, check_tokenizers, check_types
+    from mmmagnet.engine.checks import check_amp, check_schedule, check_tokenizers, check_tta, check_types
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.resume import set_resume
@@ -67,6 +67,7 @@ def train(args: argparse.Namespace) -> int:
         config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
     setup_distributed(config)
     check_types(config)
+    check_tta(config)
     check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
@@ -75,6 +76,7 @@ def train(args: argparse.Namespace) -> int:
 
     runner = Runner.from_cfg(config)
     check_tokenizers(config, runner.model)
+    check_schedule(config, runner.train_loop)
     if config.get('load_from'):
         runner.register_hook(StrictLoadHook(config.load_from, bool(config.get('resume'))))
     runner.train()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import Registry
+from mmengine.runner import IterBasedTrainLoop
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.utils.config import SETTINGS, dataset_configs
 from mmmagnet.utils.errors import ConfigError
+
+VANISHING = ('PolyLR', 'WarmupPolyLR', 'CosineAnnealingLR')
+"""Schedules whose rate ends at `eta_min`, 0 by default."""
 
 
 def check_types(config: Config) -> None:
@@ -65,6 +72,57 @@ def check_amp(config: Config) -> None:
             'optim_wrapper.type=AmpOptimWrapper: its mixed precision needs a GPU, and PyTorch sees none here; leave '
             '--amp out, or take a config with an OptimWrapper'
         )
+
+
+def check_tta(config: Config) -> None:
+    """Make sure that a config tests without test-time augmentation.
+
+    Raises:
+        ConfigError: If a pipeline has `TestTimeAug`, or the model is one of `BaseTTAModel`.
+
+    Example:
+        >>> check_tta(Config(dict(model=dict(type='ReferringSegmentor'))))
+    """
+    for name, kind in _types({name: config.get(name) or {} for name in ('model', 'val_dataloader', 'test_dataloader')}):
+        if kind.rpartition('.')[2] in ('TestTimeAug', 'SegTTAModel'):
+            raise ConfigError(
+                f'{name}={kind!r}: expressions are scored without test-time augmentation, as a flip changes left and '
+                'right; take the plain model and pipeline'
+            )
+
+
+def check_schedule(config: Config, loop: Any) -> None:
+    """Warn where the learning rate stays 0 or never moves, or checkpoints come only at the end of a training.
+
+    Args:
+        config: Config of the training.
+        loop: Its training loop, one of MMEngine's two.
+
+    Example:
+        >>> check_schedule(config, runner.train_loop)  # doctest: +SKIP
+    """
+    steps, by_iteration = loop.max_iters, isinstance(loop, IterBasedTrainLoop)
+    schedule = config.get('param_scheduler') or []
+    ends: list[tuple[int, int, dict[str, Any], int]] = []
+    for index, part in enumerate(schedule if isinstance(schedule, (list, tuple)) else []):
+        by_epoch = part.get('by_epoch', True)
+        length, whole = (len(loop.dataloader), loop.max_epochs) if by_epoch else (1, steps)
+        ends.append((length * part.get('end', whole), index, part, -(-steps // length)))
+        if by_iteration and by_epoch and not part.get('convert_to_iter_based'):
+            _warn(f'param_scheduler.{index} counts epochs, which an IterBasedTrainLoop has none of: set by_epoch=False')
+    end, index, last, needed = max(ends, key=itemgetter(0), default=(steps, 0, {}, 0))
+    if end < steps and last['type'] in VANISHING and not last.get('eta_min'):
+        _warn(
+            f'the learning rate is 0 from step {end} of {steps} on: set param_scheduler.{index}.end={needed}, or train '
+            'less'
+        )
+    checkpoint = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    if by_iteration and checkpoint.get('by_epoch', True):
+        _warn('an IterBasedTrainLoop saves only at its end: set default_hooks.checkpoint.by_epoch=False')
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
 
 
 def check_tokenizers(config: Config, model: Any) -> None:
