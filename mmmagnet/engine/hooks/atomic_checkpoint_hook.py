@@ -12,7 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils.io import atomic_write
 
-VALIDATED = 'validated_epoch'
+VALIDATED = 'last_validated_epoch'  # not val..., which MMEngine would log as a result of the validation
 """Entry of the message hub, which checkpoints carry: the last epoch whose validation is done."""
 
 
