@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from .config_text import check_registered, config_from_text
+from .config_text import check_registered, config_from_text, value_from_text
 from .errors import ConfigError
 
 __all__ = ['ConfigError', 'check_registered', 'config_from_text', 'dataset_configs', 'load_config', 'parse_options']
@@ -81,21 +82,32 @@ def load_config(
 
 
 def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Options of a command line, ``['train_cfg.max_epochs=1', ...]``, read by MMEngine's DictAction.
+    """Options of a command line, ``['train_cfg.max_epochs=1', ...]``.
+
+    MMEngine's DictAction reads them, but for dicts, which it cannot read.
 
     Raises:
-        ConfigError: If one has no ``=``.
+        ConfigError: If one has no ``=``, or its value cannot be read.
 
     Example:
         >>> parse_options(['train_cfg.max_epochs=1', 'load_from=a.pth'])
         {'train_cfg.max_epochs': 1, 'load_from': 'a.pth'}
     """
-    for pair in pairs or ():
-        if '=' not in pair:
-            raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    return dict(parser.parse_args(['--cfg-options', *pairs] if pairs else []).cfg_options)
+    options: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition('=')
+        if not equals:
+            raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
+        if re.search(r'dict\(|{', value):
+            options[name] = value_from_text(value, f'--cfg-options {name}')
+            continue
+        try:
+            options |= parser.parse_args(['--cfg-options', pair]).cfg_options
+        except (AssertionError, RecursionError) as error:  # of brackets
+            raise ConfigError(f'--cfg-options {name}: {value!r} cannot be read: {error}') from error
+    return options
 
 
 def dataset_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
