@@ -83,7 +83,8 @@ def check_tta(config: Config) -> None:
     Example:
         >>> check_tta(Config(dict(model=dict(type='ReferringSegmentor'))))
     """
-    for name, kind in _types({name: config.get(name) or {} for name in ('model', 'val_dataloader', 'test_dataloader')}):
+    looked_at = ('model', 'val_dataloader', 'test_dataloader', 'custom_hooks')
+    for name, kind in _types({name: config.get(name) or {} for name in looked_at}):
         if kind.rpartition('.')[2] in ('TestTimeAug', 'SegTTAModel'):
             raise ConfigError(
                 f'{name}={kind!r}: expressions are scored without test-time augmentation, as a flip changes left and '

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 
 from .config_text import check_registered, config_from_text, value_from_text
@@ -29,6 +30,8 @@ SETTINGS = {
     'sync_bn',
 }
 """Settings that MMEngine reads from a config: arguments of its Runner, and those it looks up by name."""
+
+MODULE2PACKAGE['mmmagnet'] = 'mmmagnet'  # so that a config inherits ours: _base_ = 'mmmagnet::mix/magnet_resnet50.py'
 
 
 def load_config(
@@ -65,6 +68,7 @@ def load_config(
         config = Config.fromfile(str(found))
     except Exception as error:  # whatever a Python file may raise
         raise ConfigError(f'{path}: {type(error).__name__}: {error}') from error
+    _remove_scope(list(config.values()))
     for option in options or {}:
         _check_option(config, option)
     try:
@@ -124,6 +128,15 @@ def dataset_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield dataset
     for part in [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', []):
         yield from dataset_configs(part)
+
+
+def _remove_scope(node: Any) -> None:
+    """Take out the name of this package, which MMEngine notes in what is inherited; its parts are in mmseg's scope."""
+    if isinstance(node, dict) and node.get('_scope_') == 'mmmagnet':
+        del node['_scope_']
+    if isinstance(node, (dict, list, tuple)):
+        for part in node.values() if isinstance(node, dict) else node:
+            _remove_scope(part)
 
 
 def _set_data_root(loader: dict[str, Any], name: str, data_root: str) -> None:

@@ -49,6 +49,10 @@ def test_amp_needs_a_gpu(monkeypatch):
         (dict(model=dict(type='ReferringSegmentor'), test_dataloader=dict(dataset=dict(type='RefCOCODataset'))), None),
         (dict(model=dict(type='mmseg.SegTTAModel')), "model.type='mmseg.SegTTAModel'"),
         (
+            dict(custom_hooks=[dict(type='PrepareTTAHook', tta_cfg=dict(type='SegTTAModel'))]),
+            "custom_hooks.0.tta_cfg.type='SegTTAModel'",
+        ),
+        (
             dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='TestTimeAug')]))),
             "test_dataloader.dataset.pipeline.0.type='TestTimeAug'",
         ),
