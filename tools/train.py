@@ -44,7 +44,14 @@ def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_amp, check_schedule, check_tokenizers, check_tta, check_types
+    from mmmagnet.engine.checks import (
+        check_amp,
+        check_monitored,
+        check_schedule,
+        check_tokenizers,
+        check_tta,
+        check_types,
+    )
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.resume import set_resume
@@ -68,6 +75,7 @@ def train(args: argparse.Namespace) -> int:
     setup_distributed(config)
     check_types(config)
     check_tta(config)
+    check_monitored(config)
     check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)

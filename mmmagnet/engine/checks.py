@@ -92,6 +92,33 @@ def check_tta(config: Config) -> None:
             )
 
 
+def check_monitored(config: Config) -> None:
+    """Make sure that scores which hooks and schedules look at are ones of `ReferringSegMetric`.
+
+    MMEngine looks for them after the first validation.
+
+    Raises:
+        ConfigError: Naming the setting that lacks the prefix of the scores.
+
+    Example:
+        >>> check_monitored(Config(dict(val_evaluator=dict(type='ReferringSegMetric'), param_scheduler=[])))
+    """
+    evaluators = config.get('val_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if any(each.get('type') != 'ReferringSegMetric' for each in evaluators):
+        return  # whose scores are not known
+    prefixes = [each.get('prefix', 'ref') for each in evaluators]
+    settings = {'default_hooks.checkpoint.save_best': (config.get('default_hooks') or {}).get('checkpoint', {})}
+    for name in ('param_scheduler', 'custom_hooks'):
+        parts = config.get(name) or []
+        settings |= {f'{name}.{index}.monitor': part for index, part in enumerate(parts) if isinstance(part, dict)}
+    for name, part in settings.items():
+        asked = part.get(name.rpartition('.')[2]) or []
+        for score in [asked] if isinstance(asked, str) else asked:
+            if prefixes and score != 'auto' and not score.startswith(tuple(f'{prefix}/' for prefix in prefixes)):
+                raise ConfigError(f'{name}={score!r}: no score has this name; they begin with a prefix, as ref/mIoU')
+
+
 def check_schedule(config: Config, loop: Any) -> None:
     """Warn where the learning rate stays 0 or never moves, or checkpoints come only at the end of a training.
 

@@ -104,7 +104,7 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
         name, equals, value = pair.partition('=')
         if not equals:
             raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
-        if re.search(r'dict\(|{', value):
+        if re.search(r'(^|[\[(,])\s*(dict\(|{)', value):
             options[name] = value_from_text(value, f'--cfg-options {name}')
             continue
         try:

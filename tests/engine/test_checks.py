@@ -9,7 +9,14 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from mmmagnet.engine.checks import check_amp, check_schedule, check_tokenizers, check_tta, check_types
+from mmmagnet.engine.checks import (
+    check_amp,
+    check_monitored,
+    check_schedule,
+    check_tokenizers,
+    check_tta,
+    check_types,
+)
 from mmmagnet.utils.errors import ConfigError
 
 
@@ -64,6 +71,36 @@ def test_no_test_time_augmentation(settings, named):
         return
     with pytest.raises(ConfigError, match=f'^{named}: .* a flip changes left and right'):
         check_tta(Config(settings))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'named'),
+    [
+        (dict(default_hooks=dict(checkpoint=dict(save_best='ref/oIoU'))), None),
+        (dict(default_hooks=dict(checkpoint=dict(save_best=['ref/mIoU', 'auto']))), None),
+        (dict(default_hooks=dict(checkpoint=dict(interval=1))), None),
+        (dict(default_hooks=dict(checkpoint=dict(save_best='mIoU')), val_evaluator=dict(type='IoUMetric')), None),
+        (dict(custom_hooks=[dict(type='EMAHook')], param_scheduler=[dict(type='PolyLR')]), None),
+        (dict(default_hooks=dict(checkpoint=dict(save_best='mIoU'))), "default_hooks.checkpoint.save_best='mIoU'"),
+        (dict(default_hooks=dict(checkpoint=dict(save_best=['ref/mIoU', 'x']))), "checkpoint.save_best='x'"),
+        (dict(custom_hooks=[dict(type='EarlyStoppingHook', monitor='oIoU')]), "custom_hooks.0.monitor='oIoU'"),
+        (dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss')]), "param_scheduler.0.monitor='loss'"),
+        (
+            dict(
+                default_hooks=dict(checkpoint=dict(save_best='ref/oIoU')),
+                val_evaluator=[dict(type='ReferringSegMetric', prefix='mine')],
+            ),
+            "save_best='ref/oIoU'",
+        ),
+    ],
+)
+def test_scores_that_are_looked_at(settings, named):
+    config = Config(dict(val_evaluator=dict(type='ReferringSegMetric')) | settings)
+    if named is None:
+        check_monitored(config)
+        return
+    with pytest.raises(ConfigError, match=f'{named}: no score has this name; .* as ref/mIoU'):
+        check_monitored(config)
 
 
 def poly(end=None, **settings):

@@ -57,7 +57,7 @@ def test_options_data_root_and_work_dir(file, tmp_path):
         (['pipeline.3.type=x'], 'cfg-options'),
         (["custom_hooks=[dict(type='X')"], r"custom_hooks: \"\[dict\(type='X'\)\" is no value"),
         (['custom_hooks=[dict(type=X)]'], 'custom_hooks: .* is no value: write it as in a config file, in quotes'),
-        (["model=__import__('os').system('dict(')"], 'model: .* is no value'),
+        (["model=dict(x=__import__('os').system('y'))"], 'model: .* is no value'),
         (['model=[(1,2]'], 'model: .* cannot be read'),
         (['model=(((((x)))'], 'model: .* cannot be read'),
         (['data_root=data/two'], "'data_root' is a variable of the config file, .* set the settings that it went into"),
@@ -76,6 +76,7 @@ def test_dicts_among_options():
             'size=(1,2)',
             'names=a,b',
             'text=a=b',
+            'name=epoch_{}.pth',
         ]
     )
     assert options == {
@@ -84,6 +85,7 @@ def test_dicts_among_options():
         'size': (1, 2),
         'names': ['a', 'b'],
         'text': 'a=b',
+        'name': 'epoch_{}.pth',
     }
 
 
