@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any
 
 import mmengine.registry
@@ -131,19 +130,17 @@ def check_schedule(config: Config, loop: Any) -> None:
     """
     steps, by_iteration = loop.max_iters, isinstance(loop, IterBasedTrainLoop)
     schedule = config.get('param_scheduler') or []
-    ends: list[tuple[int, int, dict[str, Any], int]] = []
     for index, part in enumerate(schedule if isinstance(schedule, (list, tuple)) else []):
         by_epoch = part.get('by_epoch', True)
         length, whole = (len(loop.dataloader), loop.max_epochs) if by_epoch else (1, steps)
-        ends.append((length * part.get('end', whole), index, part, -(-steps // length)))
+        end = length * part.get('end', whole)
+        if end < steps and part['type'] in VANISHING and not part.get('eta_min'):
+            _warn(
+                f'the learning rate is 0 from step {end} of {steps} on: set param_scheduler.{index}.end='
+                f'{-(-steps // length)}, or train less'
+            )
         if by_iteration and by_epoch and not part.get('convert_to_iter_based'):
             _warn(f'param_scheduler.{index} counts epochs, which an IterBasedTrainLoop has none of: set by_epoch=False')
-    end, index, last, needed = max(ends, key=itemgetter(0), default=(steps, 0, {}, 0))
-    if end < steps and last['type'] in VANISHING and not last.get('eta_min'):
-        _warn(
-            f'the learning rate is 0 from step {end} of {steps} on: set param_scheduler.{index}.end={needed}, or train '
-            'less'
-        )
     checkpoint = (config.get('default_hooks') or {}).get('checkpoint') or {}
     if by_iteration and checkpoint.get('by_epoch', True):
         _warn('an IterBasedTrainLoop saves only at its end: set default_hooks.checkpoint.by_epoch=False')

@@ -118,7 +118,7 @@ BY_STEPS = dict(convert_to_iter_based=True)
         ('epochs', [poly(3)], 'rate is 0 from step 30 of 50 on: set param_scheduler.0.end=5'),
         ('epochs', [poly(49, by_epoch=False)], 'rate is 0 from step 49 of 50 on: set param_scheduler.0.end=50'),
         ('epochs', [dict(type='CosineAnnealingLR', end=4)], 'rate is 0 from step 40 of 50'),
-        ('epochs', [poly(3), dict(type='ConstantLR', begin=3, end=5)], None),
+        ('epochs', [dict(WARMUP, end=100), poly(3, **BY_STEPS)], 'rate is 0 from step 30 of 50'),
         ('epochs', [poly(3, eta_min=1e-6)], None),
         ('epochs', [WARMUP, poly(5, **BY_STEPS)], None),
         ('epochs', [WARMUP, poly()], None),
