@@ -46,6 +46,7 @@ def train(args: argparse.Namespace) -> int:
 
     from mmmagnet.engine.checks import (
         check_amp,
+        check_compile,
         check_monitored,
         check_schedule,
         check_tokenizers,
@@ -74,6 +75,7 @@ def train(args: argparse.Namespace) -> int:
         config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
     setup_distributed(config)
     check_types(config)
+    check_compile(config)
     check_tta(config)
     check_monitored(config)
     check_amp(config)

@@ -73,6 +73,19 @@ def check_amp(config: Config) -> None:
         )
 
 
+def check_compile(config: Config) -> None:
+    """Make sure that a training compiles the network and not its whole step.
+
+    Raises:
+        ConfigError: If it asks MMEngine's `compile`, which takes the optimizer along; PyTorch 2.13 fails on that.
+
+    Example:
+        >>> check_compile(Config(dict(model=dict(compile=dict(mode='default')))))
+    """
+    if config.get('compile') not in (None, False):
+        raise ConfigError('compile: takes the step of the optimizer along, which fails; set model.compile instead')
+
+
 def check_tta(config: Config) -> None:
     """Make sure that a config tests without test-time augmentation.
 
@@ -106,7 +119,7 @@ def check_monitored(config: Config) -> None:
     evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
     if any(each.get('type') != 'ReferringSegMetric' for each in evaluators):
         return  # whose scores are not known
-    prefixes = [each.get('prefix', 'ref') for each in evaluators]
+    prefixes = tuple(f'{each.get("prefix", "ref")}/' for each in evaluators if each.get('prefix', 'ref'))
     settings = {'default_hooks.checkpoint.save_best': (config.get('default_hooks') or {}).get('checkpoint', {})}
     for name in ('param_scheduler', 'custom_hooks'):
         parts = config.get(name) or []
@@ -114,7 +127,7 @@ def check_monitored(config: Config) -> None:
     for name, part in settings.items():
         asked = part.get(name.rpartition('.')[2]) or []
         for score in [asked] if isinstance(asked, str) else asked:
-            if prefixes and score != 'auto' and not score.startswith(tuple(f'{prefix}/' for prefix in prefixes)):
+            if len(prefixes) == len(evaluators) > 0 and score != 'auto' and not score.startswith(prefixes):
                 raise ConfigError(f'{name}={score!r}: no score has this name; they begin with a prefix, as ref/mIoU')
 
 

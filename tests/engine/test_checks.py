@@ -11,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmmagnet.engine.checks import (
     check_amp,
+    check_compile,
     check_monitored,
     check_schedule,
     check_tokenizers,
@@ -50,6 +51,14 @@ def test_amp_needs_a_gpu(monkeypatch):
         check_amp(config)
 
 
+def test_the_network_is_compiled_and_not_the_step():
+    for settings in ({}, dict(compile=False), dict(model=dict(compile={}))):
+        check_compile(Config(settings))
+    for value in (True, {}, dict(backend='inductor')):
+        with pytest.raises(ConfigError, match=r'compile: .* set model\.compile instead'):
+            check_compile(Config(dict(compile=value)))
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [
@@ -80,6 +89,13 @@ def test_no_test_time_augmentation(settings, named):
         (dict(default_hooks=dict(checkpoint=dict(save_best=['ref/mIoU', 'auto']))), None),
         (dict(default_hooks=dict(checkpoint=dict(interval=1))), None),
         (dict(default_hooks=dict(checkpoint=dict(save_best='mIoU')), val_evaluator=dict(type='IoUMetric')), None),
+        (
+            dict(
+                default_hooks=dict(checkpoint=dict(save_best='oIoU')),
+                val_evaluator=dict(type='ReferringSegMetric', prefix=None),
+            ),
+            None,
+        ),
         (dict(custom_hooks=[dict(type='EMAHook')], param_scheduler=[dict(type='PolyLR')]), None),
         (dict(default_hooks=dict(checkpoint=dict(save_best='mIoU'))), "default_hooks.checkpoint.save_best='mIoU'"),
         (dict(default_hooks=dict(checkpoint=dict(save_best=['ref/mIoU', 'x']))), "checkpoint.save_best='x'"),

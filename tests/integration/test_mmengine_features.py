@@ -63,7 +63,7 @@ def train(data, work_dir, options, *flags):
             [
                 'train_cfg.dynamic_intervals=[(1,2)]',
                 "val_evaluator=[dict(type='ReferringSegMetric'), dict(type='IoUMetric', iou_metrics=['mIoU'])]",
-                "optim_wrapper.optimizer=dict(_delete_=True, type='SGD', lr=1e-3)",
+                "optim_wrapper.optimizer=dict(_delete_=True, type='SGD', lr=1e-3, weight_decay=0.0)",
                 'auto_scale_lr=dict(enable=True, base_batch_size=32)',
                 'log_processor.by_epoch=False',
                 'find_unused_parameters=True',
@@ -85,6 +85,11 @@ def test_it_works(data, tmp_path, options, written):
         ([], ['--amp'], 'optim_wrapper.type=AmpOptimWrapper: its mixed precision needs a GPU'),
         (['default_hooks.checkpoint.save_best=mIoU'], [], "default_hooks.checkpoint.save_best='mIoU': no score has"),
         (["visualizer.vis_backends=[dict(type='WandbVisBackend')]"], [], 'pip install wandb'),
+        (
+            ["optim_wrapper.optimizer=dict(_delete_=True, type='SGD', lr=1e-3)"],
+            [],
+            'optim_wrapper.optimizer has no weight_decay',
+        ),
         (['train_dataloader.sampler.type=DefaultSampler'], [], 'a DefaultSampler gives no epochs'),
         (["model=dict(_delete_=True, type='SegTTAModel')"], [], "model.type='SegTTAModel': expressions are scored"),
         *(

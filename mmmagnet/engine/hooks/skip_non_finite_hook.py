@@ -51,7 +51,6 @@ class SkipNonFiniteHook(Hook):
         """Watch the optimizer."""
         runner.optim_wrapper.optimizer.register_step_pre_hook(self._zero_gradients)
 
-    @torch.compiler.disable  # MMEngine's `compile` takes the optimizer's step along
     def _zero_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Replace gradients by zeros unless all are finite."""
         if getattr(optimizer, 'found_inf', None) is not None:  # of a GradScaler
