@@ -50,7 +50,7 @@ def train(args: argparse.Namespace) -> int:
         check_monitored,
         check_schedule,
         check_tokenizers,
-        check_tta,
+        check_scoring,
         check_types,
     )
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
@@ -76,7 +76,7 @@ def train(args: argparse.Namespace) -> int:
     setup_distributed(config)
     check_types(config)
     check_compile(config)
-    check_tta(config)
+    check_scoring(config)
     check_monitored(config)
     check_amp(config)
     if args.resume is not None:

@@ -86,15 +86,22 @@ def check_compile(config: Config) -> None:
         raise ConfigError('compile: takes the step of the optimizer along, which fails; set model.compile instead')
 
 
-def check_tta(config: Config) -> None:
-    """Make sure that a config tests without test-time augmentation.
+def check_scoring(config: Config) -> None:
+    """Make sure that a config scores each pair of one set once, without test-time augmentation.
 
     Raises:
-        ConfigError: If a pipeline has `TestTimeAug`, or the model is one of `BaseTTAModel`.
+        ConfigError: If a pipeline has `TestTimeAug`, a model is mmseg's `SegTTAModel`, or a wrapper is scored.
 
     Example:
-        >>> check_tta(Config(dict(model=dict(type='ReferringSegmentor'))))
+        >>> check_scoring(Config(dict(model=dict(type='ReferringSegmentor'))))
     """
+    for name in ('val_dataloader', 'test_dataloader'):
+        dataset = (config.get(name) or {}).get('dataset') or {}
+        if {'dataset', 'datasets'} & dataset.keys():
+            raise ConfigError(
+                f'{name}.dataset.type={dataset["type"]!r}: sets are scored one at a time, each pair once; give the '
+                'RefCOCODataset itself'
+            )
     looked_at = ('model', 'val_dataloader', 'test_dataloader', 'custom_hooks')
     for name, kind in _types({name: config.get(name) or {} for name in looked_at}):
         if kind.rpartition('.')[2] in ('TestTimeAug', 'SegTTAModel'):

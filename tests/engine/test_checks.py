@@ -15,7 +15,7 @@ from mmmagnet.engine.checks import (
     check_monitored,
     check_schedule,
     check_tokenizers,
-    check_tta,
+    check_scoring,
     check_types,
 )
 from mmmagnet.utils.errors import ConfigError
@@ -72,14 +72,16 @@ def test_the_network_is_compiled_and_not_the_step():
             dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='TestTimeAug')]))),
             "test_dataloader.dataset.pipeline.0.type='TestTimeAug'",
         ),
+        (dict(val_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[]))), "dataset.type='ConcatDataset'"),
+        (dict(test_dataloader=dict(dataset=dict(type='RepeatDataset', dataset={}))), "dataset.type='RepeatDataset'"),
     ],
 )
-def test_no_test_time_augmentation(settings, named):
+def test_one_set_without_test_time_augmentation(settings, named):
     if named is None:
-        check_tta(Config(settings))
+        check_scoring(Config(settings))
         return
-    with pytest.raises(ConfigError, match=f'^{named}: .* a flip changes left and right'):
-        check_tta(Config(settings))
+    with pytest.raises(ConfigError, match=f'{named}: (expressions|sets) are scored'):
+        check_scoring(Config(settings))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class AtomicCheckpointHook(CheckpointHook):
             )
         super().__init__(max_keep_ckpts=max_keep_ckpts, **settings)
 
-    file_backend: Any  # of MMEngine's hook
+    file_backend: Any = None  # MMEngine's hook has it from the beginning of a training on
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder. After a resume, run a validation that was cut off."""
@@ -84,6 +84,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Save the best checkpoint, and the last one again where it must name a new best."""
+        if self.file_backend is None:  # ``runner.val()`` alone
+            return
         runner.message_hub.update_info(VALIDATED, runner.epoch)
         former, self.best_ckpt_path = getattr(self, 'best_ckpt_path', None), None  # MMEngine removes it first
         super().after_val_epoch(runner, metrics)

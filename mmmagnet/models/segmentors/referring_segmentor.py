@@ -13,6 +13,7 @@ from mmseg.models import BaseSegmentor
 from torch import Tensor
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.errors import ConfigError
 
 from ..aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from ..backbones import build_image_encoder
@@ -239,10 +240,10 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
     """Token ids and word masks of a batch, each (B, L).
 
     Raises:
-        ValueError: If a sample has none.
+        ConfigError: If a sample has none.
     """
     if not data_samples or any('input_ids' not in sample or 'word_mask' not in sample for sample in data_samples):
-        raise ValueError(
+        raise ConfigError(
             'data_samples carry no input_ids and word_mask: TokenizeExpression and PackReferringInputs are missing in '
             'the pipeline'
         )

@@ -98,3 +98,8 @@ def test_validation_lines_hold_scores_alone(make_runner):
     _, line = runner.log_processor.get_log_after_epoch(runner, 0, 'val')
     assert 'score: 3' in line
     assert 'epoch:' not in line
+
+
+def test_a_validation_alone_saves_nothing(make_runner, tmp_path):
+    assert make_runner(hooks(), scores=[1]).val() == {'score': 1}
+    assert not names(tmp_path / 'run', '*.pth')
