@@ -49,8 +49,8 @@ def train(args: argparse.Namespace) -> int:
         check_compile,
         check_monitored,
         check_schedule,
-        check_tokenizers,
         check_scoring,
+        check_tokenizers,
         check_types,
     )
     from mmmagnet.engine.distributed import close_distributed, setup_distributed

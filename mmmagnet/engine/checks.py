@@ -22,6 +22,10 @@ VANISHING = ('PolyLR', 'WarmupPolyLR', 'CosineAnnealingLR')
 """Schedules whose rate ends at `eta_min`, 0 by default."""
 
 
+FOREIGN = ('config', 'clip_grad')
+"""Settings whose ``type`` is of no registry: a text encoder's for transformers, and how MMEngine clips gradients."""
+
+
 def check_types(config: Config) -> None:
     """Make sure that every ``type`` in a config's settings is registered, or importable by its dotted name.
 
@@ -53,7 +57,7 @@ def _types(config: Any, path: str = '') -> Iterator[tuple[str, str]]:
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if key == 'type' and isinstance(value, str):
             yield f'{path}type', value
-        elif isinstance(value, (dict, list, tuple)) and key != 'config':  # of a text encoder, for transformers
+        elif isinstance(value, (dict, list, tuple)) and key not in FOREIGN:
             yield from _types(value, f'{path}{key}.')
 
 

@@ -14,8 +14,8 @@ from mmmagnet.engine.checks import (
     check_compile,
     check_monitored,
     check_schedule,
-    check_tokenizers,
     check_scoring,
+    check_tokenizers,
     check_types,
 )
 from mmmagnet.utils.errors import ConfigError
@@ -28,6 +28,7 @@ from mmmagnet.utils.errors import ConfigError
         (dict(train_dataloader=dict(collate_fn=dict(type='pseudo_collate'))), None),
         (dict(optim_wrapper=dict(optimizer=dict(type='torch.optim.AdamW'))), None),
         (dict(model=dict(text_encoder=dict(config=dict(rope_scaling=dict(type='linear'))))), None),
+        (dict(optim_wrapper=dict(clip_grad=dict(type='value', clip_value=1.0))), None),
         (dict(my_variable=dict(type='Nothing')), None),  # which nobody reads
         (dict(model=dict(neck=dict(type='Nothing'))), "model.neck.type='Nothing'"),
         (dict(custom_hooks=[dict(type='no_package.Hook')]), "custom_hooks.0.type='no_package.Hook'"),
