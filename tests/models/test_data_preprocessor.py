@@ -182,9 +182,10 @@ def test_padding_as_mmseg_names_it(kind, divisor, at):
         MODELS.build({'type': kind, **sizes, **PADDED, 'size_divisor': 32})
 
 
-def test_padding_when_testing_is_left_out_of_masks(tiny_config, tiny_batch):
+@pytest.mark.parametrize('kind', ['ReferringPreProcessor', 'SegDataPreProcessor'])
+def test_padding_when_testing_is_left_out_of_masks(kind, tiny_config, tiny_batch):
     """The same image, padded to a multiple of 64 or by hand, has the same mask."""
-    preprocessor = dict(type='ReferringPreProcessor', test_cfg=dict(size_divisor=64))
+    preprocessor = dict(type=kind, test_cfg=dict(size_divisor=64))
     model = MODELS.build({**tiny_config, 'data_preprocessor': preprocessor}).eval()
     inputs, samples = tiny_batch(batch=1)
     with torch.no_grad():
