@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -57,12 +58,17 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs read the checkout."""
+    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs link them there."""
 
     def run(self) -> None:
         """Copy the package, then what `mim` reads."""
         super().run()
         if getattr(self, 'editable_mode', False):
+            links = ROOT / 'mmmagnet' / '.mim'
+            links.mkdir(exist_ok=True)
+            for name in ('configs', 'tools', 'model-index.yml'):
+                with contextlib.suppress(OSError):  # it is there, or the system has no links
+                    (links / name).symlink_to(Path('..', '..', name))
             return
         inside = Path(self.build_lib) / 'mmmagnet' / '.mim'
         shutil.rmtree(inside, ignore_errors=True)  # a build folder may hold those of an older version

@@ -56,7 +56,7 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_types
+    from mmmagnet.engine.checks import check_scoring, check_types
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric, describe_protocol, scoring_protocol
@@ -72,6 +72,7 @@ def test(args: argparse.Namespace) -> int:
     config.launcher = args.launcher
     setup_distributed(config)
     check_types(config)
+    check_scoring(config)
     if args.work_dir is None:  # MMEngine writes the config there, which a training must not lose
         config.work_dir = str(Path(config.work_dir) / 'test')
     config.load_from, config.resume = None, False

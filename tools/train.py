@@ -50,7 +50,15 @@ def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_amp, check_tokenizers, check_types
+    from mmmagnet.engine.checks import (
+        check_amp,
+        check_compile,
+        check_monitored,
+        check_schedule,
+        check_scoring,
+        check_tokenizers,
+        check_types,
+    )
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.resume import set_resume
@@ -75,6 +83,9 @@ def train(args: argparse.Namespace) -> int:
         config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
     setup_distributed(config)
     check_types(config)
+    check_compile(config)
+    check_scoring(config)
+    check_monitored(config)
     check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
@@ -83,6 +94,7 @@ def train(args: argparse.Namespace) -> int:
 
     runner = Runner.from_cfg(config)
     check_tokenizers(config, runner.model)
+    check_schedule(config, runner.train_loop)
     if config.get('load_from'):
         runner.register_hook(StrictLoadHook(config.load_from, bool(config.get('resume'))))
     runner.train()

@@ -228,7 +228,9 @@ def read_image(image: ImageLike) -> np.ndarray:
             return _rgb(opened, str(path))
     except DataError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise DataError(f'{path}: too large ({error}); give a smaller copy of the image') from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another image file') from error
 
 

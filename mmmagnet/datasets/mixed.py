@@ -51,6 +51,7 @@ class MixedReferringDataset(Dataset):
     """
 
     takes_epoch = True  # EpochSampler looks for it
+    get_cat_ids = RefCOCODataset.get_cat_ids
 
     def __init__(
         self, datasets: Sequence[dict[str, Any]], exclude_held_out: bool = True, lazy_init: bool = False

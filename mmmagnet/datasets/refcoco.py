@@ -9,9 +9,10 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
+from PIL import Image
 
 from mmmagnet.registry import DATASETS
-from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.errors import ConfigError, DataError
 
 from .randomness import ItemIndex, seeded, split_index
 from .refs_io import count_distractors, read_instances, read_refs
@@ -165,6 +166,10 @@ class RefCOCODataset(BaseDataset):
         try:
             with seeded(*(randomness or (self.seed, 0, idx))) as results['rng']:
                 packed = self.pipeline(results)
+        except Image.DecompressionBombError as error:
+            raise DataError(
+                f'{path}: too large ({error}); make the image smaller, and convert the set again'
+            ) from error
         except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
             if not Path(path).is_file():
                 raise DataError(
@@ -175,6 +180,17 @@ class RefCOCODataset(BaseDataset):
         if packed is None:
             raise DataError(f'{path}: a transform of the pipeline returned None; every item must come through')
         return packed
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Nothing: MMEngine's ClassBalancedDataset asks.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            'ClassBalancedDataset: an expression means an object and not a class, so there is nothing to balance; give '
+            'train_dataloader.dataset the RefCOCODataset itself'
+        )
 
     def _read_refs(self) -> list[dict]:
         path = Path(self.ann_file)

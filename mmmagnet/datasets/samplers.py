@@ -27,7 +27,7 @@ class EpochSampler(Sampler):
         seed: Seed of the permutation, 0 by default. In a training it is ``randomness.seed``, which `EpochSamplerHook`
             sets.
         round_up: Repeat the first items so that every process gets as many.
-        infinite: Go on with the next epoch for ever, for MMEngine's iteration-based loop.
+        infinite: Go on with the next epoch for ever. `EpochSamplerHook` sets it for MMEngine's iteration-based loop.
 
     Raises:
         ConfigError: If the dataset takes no epoch, as MMEngine's wrappers.
@@ -98,7 +98,9 @@ class EpochSampler(Sampler):
         if num_samples < 0:
             raise ValueError(f'num_samples={num_samples}: cannot skip fewer than none')
         if not self.infinite:
-            raise ValueError('EpochSampler: an iteration-based training can be resumed only with infinite=True')
+            raise ValueError(
+                'EpochSampler: an iteration-based training is resumed with infinite=True, which EpochSamplerHook sets'
+            )
         self.start_at(num_samples * self.world_size)
 
     def _order(self, epoch: int) -> Iterator[tuple[int, int]]:

@@ -25,6 +25,11 @@ def run_command(command: Callable[[], int]) -> int:
     except USER_ERRORS as error:
         print(f'error: {one_line(error)}', file=sys.stderr)
         return 2
+    except ImportError as error:
+        if 'pip install' not in str(error):
+            raise
+        print(f'error: {one_line(error)}', file=sys.stderr)  # of an optional package, as MMEngine's TensorBoard backend
+        return 2
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130

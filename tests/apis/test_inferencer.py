@@ -139,6 +139,13 @@ def test_empty_expression(inferencer, pixels, text):
         inferencer(pixels, text)
 
 
+def test_an_image_that_is_too_large(inferencer, pixels, tmp_path, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    with pytest.raises(DataError, match=r'a\.png: too large \(.*; give a smaller copy'):
+        inferencer(tmp_path / 'a.png', 'x')
+
+
 def test_wrong_images(inferencer, pixels, tmp_path):
     with pytest.raises(FileNotFoundError, match='no such image file'):
         inferencer(tmp_path / 'none.png', 'x')

@@ -275,6 +275,14 @@ def test_unreadable_images(prepared, test_mode):
         dataset[0]
 
 
+@pytest.mark.parametrize('load', [IMAGE[0], dict(type='LoadReducedImage', scale=(4, 4))])
+def test_images_that_are_too_large(prepared, monkeypatch, load):
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', 100)
+    dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[load])
+    with pytest.raises(DataError, match=r'1\.png: too large \(Image size \(320 pixels\) exceeds limit'):
+        dataset[0]
+
+
 def test_never_none(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[lambda results: None])
     with pytest.raises(DataError, match='returned None'):

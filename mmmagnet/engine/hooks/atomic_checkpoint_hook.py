@@ -13,7 +13,7 @@ from mmmagnet.registry import HOOKS
 from mmmagnet.utils.io import atomic_write
 from mmmagnet.utils.trainable_checkpoint import drop_frozen
 
-VALIDATED = 'validated_epoch'
+VALIDATED = 'last_validated_epoch'  # not val..., which MMEngine would log as a result of the validation
 """Entry of the message hub, which checkpoints carry: the last epoch whose validation is done."""
 
 
@@ -65,7 +65,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(max_keep_ckpts=max_keep_ckpts, **settings)
         self.trainable_only = trainable_only
 
-    file_backend: Any  # of MMEngine's hook
+    file_backend: Any = None  # MMEngine's hook has it from the beginning of a training on
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder. After a resume, run a validation that was cut off."""
@@ -92,6 +92,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Save the best checkpoint, and the last one again where it must name a new best."""
+        if self.file_backend is None:  # ``runner.val()`` alone
+            return
         runner.message_hub.update_info(VALIDATED, runner.epoch)
         former, self.best_ckpt_path = getattr(self, 'best_ckpt_path', None), None  # MMEngine removes it first
         super().after_val_epoch(runner, metrics)

@@ -13,6 +13,7 @@ from mmseg.models import BaseSegmentor
 from torch import Tensor
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.errors import ConfigError
 
 from ..aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from ..backbones import build_image_encoder
@@ -47,9 +48,12 @@ class ReferringSegmentor(BaseSegmentor):
         compile: Options of `torch.compile` for both encoders and the neck, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
         init_cfg: MMEngine initialisation config.
+        pretrained: None, to which mmseg's `init_model` sets it. Each encoder has a `pretrained` of its own.
+        train_cfg: None, likewise.
 
     Raises:
-        ValueError: If a part is missing, or the encoders have different numbers of stages.
+        ValueError: If a part is missing, `pretrained` or `train_cfg` is given, or the encoders have different numbers
+            of stages.
 
     Example:
         >>> init_default_scope('mmseg')
@@ -71,8 +75,15 @@ class ReferringSegmentor(BaseSegmentor):
         data_preprocessor: dict | None = None,
         compile: dict | None = None,
         init_cfg: dict | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if pretrained is not None or train_cfg is not None:
+            raise ValueError(
+                f'pretrained={pretrained!r}, train_cfg={train_cfg!r}: set model.backbone.pretrained or '
+                'model.text_encoder.pretrained; a training is set by train_cfg outside the model'
+            )
         needed = {'backbone': backbone, 'text_encoder': text_encoder, 'neck': neck, 'decode_head': decode_head}
         for name, part in needed.items():
             if part is None:
@@ -246,10 +257,10 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
     """Token ids and word masks of a batch, each (B, L).
 
     Raises:
-        ValueError: If a sample has none.
+        ConfigError: If a sample has none.
     """
     if not data_samples or any('input_ids' not in sample or 'word_mask' not in sample for sample in data_samples):
-        raise ValueError(
+        raise ConfigError(
             'data_samples carry no input_ids and word_mask: TokenizeExpression and PackReferringInputs are missing in '
             'the pipeline'
         )
