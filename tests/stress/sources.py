@@ -114,10 +114,12 @@ def encode(name: str, value: Any, protocol: int = 2) -> bytes:
         for key in dict.fromkeys(key for row in rows for key in row):
             column = [row.get(key) for row in rows]
             try:
-                columns[key.encode(errors='replace')] = pyarrow.array(column)
-            except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):  # not of one kind
-                columns[key.encode(errors='replace')] = pyarrow.array([json.dumps(entry) for entry in column])
-        parquet.write_table(pyarrow.table({key.decode(): column for key, column in columns.items()}), file)
+                made = pyarrow.table({'x': pyarrow.array(column)})
+                parquet.write_table(made, io.BytesIO())
+            except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):  # of several kinds, or of none
+                made = pyarrow.table({'x': [json.dumps(entry) for entry in column]})
+            columns[key.encode(errors='replace').decode()] = made['x']
+        parquet.write_table(pyarrow.table(columns), file)
     elif suffix == '.csv':
         rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
         text = io.StringIO(newline='')
@@ -134,7 +136,7 @@ def encode(name: str, value: Any, protocol: int = 2) -> bytes:
 
 
 def write_files(folder: Path, files: dict[str, Any]) -> None:
-    """Write the files of a source, and all images, which are noise."""
+    """Write the files of a source, made already or not, and all images, which are noise."""
     rng = np.random.default_rng(0)
     images = {f'images/{number}.png': (HEIGHT, WIDTH, 3) for number in range(5)}
     for number in (1, 2):
@@ -142,7 +144,7 @@ def write_files(folder: Path, files: dict[str, Any]) -> None:
     made = {name: rng.integers(0, 256, shape, np.uint8) for name, shape in images.items()}
     for name, value in {**files, **made}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(encode(name, value))
+        (folder / name).write_bytes(value if isinstance(value, bytes) else encode(name, value))
 
 
 @functools.lru_cache
