@@ -43,8 +43,6 @@ def test_a_case_is_its_seed_and_number():
     assert made[0] == made[1] != made[2]
 
 
-
-
 @pytest.mark.parametrize(
     ('read', 'failed'),
     [
