@@ -166,8 +166,8 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
     try:
         reader.read(folder, out)
     except (RefusedError, *USER_ERRORS) as error:
-        outcome, message = 'refused', one_line(error)
-        if not 1 <= len(message) <= MESSAGE:
+        outcome, message = 'refused', str(error).strip() if isinstance(error, RefusedError) else one_line(error)
+        if not 1 <= len(message) <= MESSAGE or '\n' in message:
             outcome, failed = f'a message of {len(message)} characters: {message:.300}', True
     except (Exception, TooSlowError) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]

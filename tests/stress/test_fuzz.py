@@ -49,7 +49,8 @@ def test_a_case_is_its_seed_and_number():
         (lambda *_: None, False),
         (DataError('a: b'), False),
         (OSError(2, 'x'), False),
-        (DataError('a' * 3000), True),
+        (fuzz.RefusedError('a' * 3000), True),
+        (fuzz.RefusedError('a\nb'), True),
         (KeyError(1), True),
     ],
 )
