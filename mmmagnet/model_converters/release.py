@@ -72,12 +72,8 @@ def read_release(path: str | Path) -> Release:
             network.
     """
     content = load_file(path, allowed=[argparse.Namespace], mmap=True)
-    if zipfile.is_zipfile(path):  # torch.load does not look at the checksums
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise CheckpointError(
-                    f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again'
-                )
+    if zipfile.is_zipfile(path):
+        check_archive(Path(path))
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
     if {'state_dict', 'meta'} <= content.keys():
@@ -93,6 +89,21 @@ def read_release(path: str | Path) -> Release:
     if isinstance(options, argparse.Namespace):
         options = vars(options)
     return Release(find_converter(entries, path), entries, options if isinstance(options, dict) else {})
+
+
+def check_archive(path: Path) -> None:
+    """Check the checksums of an archive, which `torch.load` does not.
+
+    Raises:
+        CheckpointError: If one is wrong, or the archive cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises several kinds on an index that PyTorch passes over
+        raise CheckpointError(f'{path}: its index is damaged ({error}): get the file again') from error
+    if damaged:
+        raise CheckpointError(f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again')
 
 
 def _tensors(entries: Any, source: str) -> dict[str, Tensor]:

@@ -157,6 +157,10 @@ DAMAGE = {
         lambda refs, instances: refs[1]['sentences'][0].update(exist=False),
         'ref 1: field exist is in some sentences only',
     ),
+    'no sentence beside one that does not exist': (
+        ref_field(1, 'sentences', [{'raw': 'a', 'sent_id': 9, 'exist': False}, 'text']),
+        "ref 1: a sentence is 'text'; expected a dict",
+    ),
     'no target and a target': (ref_field(2, 'no_target', True), 'ref 2: field no_target is True, field ann_id is 12'),
     'RLE of another size': (
         lambda refs, instances: instances['annotations'][0].update(segmentation={'size': [8, 6], 'counts': [48]}),
