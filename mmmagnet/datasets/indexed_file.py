@@ -73,7 +73,7 @@ class IndexedFile:
     def record(self, first: int, size: int) -> Any:
         """The JSON value in `size` bytes from byte `first` on."""
         try:
-            return json.loads(_read_at(self._file, size, first))
+            return json.loads(_read_at(self._file, size, first).decode())
         except (ValueError, RecursionError):
             raise self.changed() from None
 
@@ -93,10 +93,15 @@ class IndexedFile:
         for place in places:
             with contextlib.suppress(OSError, SafetensorError):
                 with atomic_write(place, 'wb') as file:
-                    save_file(columns, file.name, {'made_of': made_of})
-                print_log(f'{place}: written in {time.monotonic() - start:.0f} s, for all later starts', 'current')
+                    save_file(columns, file.name, {'made_of': made_of})  # puts another file there, for its owner only
+                    Path(file.name).chmod(os.fstat(file.fileno()).st_mode)
+                seconds = time.monotonic() - start
+                if seconds > 1:
+                    print_log(f'{place}: written in {seconds:.0f} s, for all later starts', 'current')
                 return _mapped(place, made_of) or columns
-        print_log(f'{places[0]}: cannot be written, so every process reads the whole set and holds its index', 'current')
+        print_log(
+            f'{places[0]}: cannot be written, so every process reads the whole set and holds its index', 'current'
+        )
         return columns
 
 

@@ -109,7 +109,7 @@ class Instances(IndexedFile):
         if not categories:
             return None
         images = self.columns['object_image']
-        first, end = (int(np.searchsorted(images, image_id, side)) for side in ('left', 'right'))
+        first, end = images.searchsorted(image_id, 'left'), images.searchsorted(image_id, 'right')
         alike = sum(category in categories for category in self.columns['object_category'][first:end].tolist())
         return alike - sum(not ann.crowd and ann.category_id is not None for ann in own)
 
@@ -146,14 +146,14 @@ class Instances(IndexedFile):
     def _find(self, part: str, wanted: Any) -> tuple[Any, Any]:
         """Places of ids in the columns, and whether they are there; of several with one id the last."""
         ids = self.columns[f'{part}_id']
-        places = np.searchsorted(ids, wanted, 'right') - 1
+        places = ids.searchsorted(wanted, 'right') - 1
         return places, (ids[places] == wanted if ids.size else np.zeros(np.shape(wanted), bool))
 
     def _read(self, part: str, parse: Any, number: int) -> Any:
         place, found = self._find(part, number)
         if not found:
             raise self.changed()
-        entry = self.record(*(int(self.columns[f'{part}_{name}'][place]) for name in ('first', 'size')))
+        entry = self.record(int(self.columns[f'{part}_first'][place]), int(self.columns[f'{part}_size'][place]))
         if not isinstance(entry, dict) or entry.get('id') != number:
             raise self.changed()
         try:

@@ -79,7 +79,7 @@ class _Text:
                 if self.read_on():
                     continue
                 raise ValueError(f'{error.msg} at byte {self.start + error.pos}') from None
-            if end == len(self.text) and self.read_on():  # of a number there may be more
+            if end > len(self.text) - 3 and self.read_on():  # a number may go on, as 1 does with e+2
                 continue
             first, size = self.start + self.at, end - self.at
             self.at = end

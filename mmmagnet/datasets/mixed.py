@@ -110,8 +110,6 @@ class MixedReferringDataset(Dataset):
             images = Refs(path).images_of_splits()
             others = sorted(set(images) - splits)
             found = np.unique(np.concatenate([held_out[:0], *(images[split] for split in others)]))
-            print_log(
-                f'{path}: holds out the images of {", ".join(others) or "no split"}: {len(found)}', 'current'
-            )
+            print_log(f'{path}: holds out the images of {", ".join(others) or "no split"}: {len(found)}', 'current')
             held_out = np.union1d(held_out, found)
         return held_out

@@ -200,7 +200,9 @@ class RefCOCODataset(BaseDataset):
         path, image_id, split = self.ann_file, self._refs.image_id, self.split
         rows = self._refs.rows(split)
         if not rows.size:
-            raise DataError(f'{path}: split {split!r} has no refs; splits there: {", ".join(sorted(self._refs.splits))}')
+            raise DataError(
+                f'{path}: split {split!r} has no refs; splits there: {", ".join(sorted(self._refs.splits))}'
+            )
         images = self._refs.images_of_splits()
         own = images.pop(split)
         if self._excluded.size:

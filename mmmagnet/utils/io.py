@@ -16,8 +16,8 @@ from typing import IO, Any
 def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO[Any]]:
     """An open file that becomes `path` when the block ends without an error.
 
-    The bytes go to ``<path>.<random>.part`` in the same folder and reach the disk before the rename. After an error, or a
-    kill, `path` is what it was before. An error removes the part; only a kill can leave it behind.
+    The bytes go to ``<path>.<random>.part`` in the same folder and reach the disk before the rename. After an error, or
+    a kill, `path` is what it was before. An error removes the part; only a kill can leave it behind.
 
     Example:
         >>> with atomic_write('scores.jsonl') as file:
