@@ -62,7 +62,7 @@ class Instances(IndexedFile):
                 if _is_id(number):  # no ref can name another
                     for column, value in zip(_columns(part), (number, first, size, _sound(parse, entry)), strict=True):
                         found[column].append(value)
-                if part == 'ann' and not entry.get('iscrowd'):
+                if part == 'ann' and (not entry.get('iscrowd') or entry['iscrowd'] == '0.0'):
                     pair = entry.get('image_id'), entry.get('category_id')
                     if all(map(_is_id, pair)):
                         objects[0].append(pair[0])
@@ -132,8 +132,8 @@ class Instances(IndexedFile):
         for part, read, ids in (('image', self.image, image_ids), ('ann', self.annotation, ann_ids)):
             places, found = self._find(part, ids)
             flawed = ids[found][self.columns[f'{part}_sound'][places[found]] == 0]
-            if flawed.size:
-                read(int(flawed[0]))  # raises what is wrong with it
+            for number in flawed.tolist():
+                read(number)  # raises what is wrong with it, if it is
             absent.append((rows if part == 'image' else owner)[~found])
         if not any(map(len, absent)):
             return

@@ -11,14 +11,15 @@ from typing import IO, Any
 
 PIECE = 2**20  # bytes
 
-_decode = json.JSONDecoder().raw_decode
+_decode = json.JSONDecoder(parse_float=str).raw_decode  # outlines are full of them, and half the time goes there
 _blank = re.compile(r'[ \t\n\r]*')
 
 
 def array_elements(path: Path, names: Sequence[str]) -> Iterator[tuple[str, int, int, Any]]:
     """Elements of some arrays of a JSON object, each with its array's name, its first byte and its number of bytes.
 
-    Only a piece of the file is in memory. Characters beyond ASCII come out wrong: read the element from its place.
+    Only a piece of the file is in memory. Numbers with a point or exponent come out as text, and characters beyond
+    ASCII as others: who needs them reads the element from its place.
 
     Args:
         path: File with a JSON object in UTF-8.

@@ -20,7 +20,12 @@ def random_set(seed):
     """Refs of several objects, one or none, on images and objects in any order; crowds, ids beyond 32 bits, an RLE."""
     rng = random.Random(seed)
     images = [
-        {'id': rng.choice([number, 10**12 + number]), 'file_name': f'é{number}.png', 'width': 9, 'height': 8}
+        {
+            'id': rng.choice([number, 10**12 + number]),
+            'file_name': f'é{number}.png',
+            'width': 9,
+            'height': rng.choice([8, 8.0]),
+        }
         for number in range(12)
     ]
     annotations = [
@@ -29,7 +34,7 @@ def random_set(seed):
             'image_id': rng.choice(images)['id'],
             'segmentation': {'size': [8, 9], 'counts': [72]} if number % 7 == 0 else [[0, 0, number, 0.5, 1e2, 3]],
             **({'category_id': rng.randrange(3)} if rng.random() < 0.8 else {}),
-            **({'iscrowd': rng.randrange(2)} if rng.random() < 0.5 else {}),
+            **({'iscrowd': rng.choice([0, 1, 0.0])} if rng.random() < 0.5 else {}),
         }
         for number in range(40)
     ]

@@ -8,7 +8,7 @@ from mmmagnet.datasets import json_arrays
 from mmmagnet.datasets.json_arrays import array_elements
 
 WHOLE = (
-    '\n{"info": {"year": 2014, "é": [1, {"b": []}]}, "images": [ {"id": 1, "file_name": "é \\u00e9 \\"]}"}\n,{"id": 2} ],'
+    '\n{"info": {"year": 2014, "é": [1, {"b": []}]}, "images": [ {"id": 1, "file_name": "é \\u00e9 \\"]}"},\n{"id":2}],'
     ' "licenses": [],"n": 12345, "t": true , "annotations":[3,-4.5e3, "x", null, [1,2], {}]} \n'
 )
 DOCUMENTS = {
