@@ -71,7 +71,7 @@ class Instances(IndexedFile):
             raise self._lacks(error) from error
         except (AttributeError, *DAMAGE) as error:
             raise self._damaged(error) from error
-        columns = {}
+        columns: dict[str, np.ndarray] = {}
         for part in ('image', 'ann'):
             order = np.argsort(np.asarray(found[f'{part}_id']), kind='stable')
             columns |= {name: np.asarray(found[name])[order] for name in _columns(part)}

@@ -188,16 +188,14 @@ def instances_text(instances: dict[str, list[dict[str, Any]]], copies: int) -> I
     yield f'{{"categories": {json.dumps(instances["categories"])}'
     for name in ('images', 'annotations'):
         yield f', "{name}": ['
-        texts = []
-        for entry in instances[name]:
-            ids = {key: entry[key] for key in ('id', 'image_id') if key in entry}
-            texts.append((*ids.values(), json.dumps({key: entry[key] for key in entry if key not in ids})[1:]))
-        form = '{"id": %d, ' if name == 'images' else '{"id": %d, "image_id": %d, '
-        shifts = [len(instances[name]), len(instances['images'])]
+        keys = [key for key in ('id', 'image_id') if key in instances[name][0]]
+        form = '{' + ''.join(f'"{key}": %d, ' for key in keys)
+        shifts = [len(instances['images' if key == 'image_id' else name]) for key in keys]
+        rests = [json.dumps({key: entry[key] for key in entry if key not in keys})[1:] for entry in instances[name]]
         for copy in range(copies):
-            for number, (*ids, rest) in enumerate(texts):
-                comma = ', ' if copy or number else ''
-                yield comma + form % tuple(map(int.__add__, ids, [copy * shift for shift in shifts])) + rest
+            for number, (entry, rest) in enumerate(zip(instances[name], rests, strict=True)):
+                ids = (entry[key] + copy * shift for key, shift in zip(keys, shifts, strict=True))
+                yield (', ' if copy or number else '') + form % tuple(ids) + rest
         yield ']'
     yield '}'
 
