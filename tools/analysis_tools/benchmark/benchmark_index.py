@@ -33,12 +33,13 @@ def benchmark(args: argparse.Namespace) -> int:
 
     from mmmagnet.datasets import RefCOCODataset
 
-    before, start = memory()['RssAnon'], time.process_time()
+    before, start = memory(), time.process_time()
     dataset = RefCOCODataset(str(args.folder), split='train')
     seconds = time.process_time() - start
     print(f'start with {len(dataset)} items: {seconds:.2f} s')
     now = memory()
-    print(f'process: {now["RssAnon"] - before:.0f} MB of its own, {now["VmHWM"] - before:.0f} MB at most')
+    own, most = now['RssAnon'] - before['RssAnon'], now['VmHWM'] - before['VmRSS']
+    print(f'process: {own:.0f} MB of its own more than before, {most:.0f} MB with mapped files at most')
     items = np.random.default_rng(0).integers(len(dataset), size=args.items).tolist()
     for name in ('first', 'second'):
         print(f'{name} reading of an item: {1e6 * read(dataset, items) / len(items):.0f} us')
