@@ -94,7 +94,7 @@ def look(folder: Path, *_: Path) -> None:
     for split in ('train', 'val'):
         for test_mode in (False, True):
             try:
-                RefCOCODataset(data_root=str(folder), split=split, test_mode=test_mode, serialize_data=False)
+                RefCOCODataset(data_root=str(folder), split=split, test_mode=test_mode)
             except DataError as error:
                 if split in report.counts and not report.of('error'):
                     raise AssertionError(f'verified without an error, but no dataset: {error}') from None

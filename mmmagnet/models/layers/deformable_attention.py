@@ -116,8 +116,8 @@ def sample_by_grid(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
 class WeightedSamples(torch.autograd.Function):
     """Bilinear samples of maps, weighted and summed over the points; the samples are not kept for the backward pass.
 
-    They are P times as large as the result, so they are sampled again there. On CPUs, maps are taken a few at a time, so
-    that samples stay in the cache.
+    They are P times as large as the result, so they are sampled again there. On CPUs, maps are taken a few at a
+    time, so that samples stay in the cache.
     """
 
     @staticmethod

@@ -103,6 +103,7 @@ def test_overwriting(tmp_path):
     with pytest.raises(FileExistsError, match='--overwrite'):
         convert_refer(root, 'refcoco', 'unc', out)
     (out / 'refs.jsonl').write_text('old')
+    (out / 'index').mkdir()  # of a dataset that read the folder
     convert_refer(root, 'refcoco', 'unc', out, overwrite=True)
     assert len(read(out)[0]) == 4
     (out / 'images').mkdir()  # a user's own photographs, not a link
