@@ -122,14 +122,21 @@ def inference_model(model: dict[str, Any]) -> dict[str, Any]:
     return _without_initialisation(kept)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, mapped: bool = False) -> None:
     """Load a checkpoint into a model that must have the same entries, auxiliary heads aside.
+
+    Args:
+        model: The model.
+        path: The checkpoint.
+        mapped: Whether the weights stay in the file until they are used, in its types. The file must never change. So
+            the weights of a large model are in memory once instead of twice.
 
     Raises:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
     """
-    load_checked(model, read_checkpoint(path), path, skip=TRAINING_ONLY)
+    weights = state_dict_of(load_file(path, mmap=mapped), path)
+    load_checked(model, weights, path, skip=TRAINING_ONLY, assign=mapped)
 
 
 def load_checked(
@@ -139,6 +146,7 @@ def load_checked(
     fix: str = SAME_CONFIG,
     skip: tuple[str, ...] = (),
     partial: bool = False,
+    assign: bool = False,
 ) -> list[str]:
     """Load weights into a module once their names and shapes are known to fit; nothing is loaded if they do not.
 
@@ -149,6 +157,7 @@ def load_checked(
         fix: What the user can do, for messages.
         skip: Beginnings of entries that neither side must have.
         partial: Whether entries may be missing on either side. Shapes must fit, and one entry at least.
+        assign: Whether the module takes the tensors themselves instead of copies, and so their types.
 
     Returns:
         Names of the module's entries that keep their values.
@@ -163,7 +172,7 @@ def load_checked(
     """
     own = module.state_dict()
     missing = check_entries(own, weights, source, fix, skip, partial)
-    module.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    module.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False, assign=assign)
     return missing
 
 
