@@ -53,7 +53,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.command, unquote(self.path), begin))
         name = re.sub('/resolve/main/|/content/', '/', unquote(self.path)).strip('/')
         if name not in self.server.files:
-            known = any(file.rpartition('/')[0] == name.rpartition('/')[0] for file in self.server.files)
+            known = name.startswith('api/') or any(
+                file.rpartition('/')[0] == name.rpartition('/')[0] for file in self.server.files
+            )
             self.reply(404, {'X-Error-Code': 'EntryNotFound' if known else 'RepoNotFound', 'X-Repo-Commit': COMMIT})
             return
         file = self.server.files[name]

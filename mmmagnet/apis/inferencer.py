@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.model_converters import model_zoo
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
+from mmmagnet.utils.checkpoint import build_mapped, checkpoint_config, inference_model, load_weights
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
 from mmmagnet.utils.errors import ConfigError, DataError
 from mmmagnet.visualization import draw_panels
@@ -117,8 +117,11 @@ class ReferringInferencer:
         self.device = _device_of(device)
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
-        self.model = MODELS.build(model)
-        load_weights(self.model, checkpoint, mapped=named)
+        if named:
+            self.model = build_mapped(model, checkpoint)
+        else:
+            self.model = MODELS.build(model)
+            load_weights(self.model, checkpoint)
         self.model.to(self.device).eval()
 
     @torch.no_grad()

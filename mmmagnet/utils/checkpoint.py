@@ -15,6 +15,9 @@ from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mmmagnet.registry import MODELS
 
 from .errors import CheckpointError
 
@@ -122,21 +125,32 @@ def inference_model(model: dict[str, Any]) -> dict[str, Any]:
     return _without_initialisation(kept)
 
 
-def load_weights(model: nn.Module, path: str | Path, mapped: bool = False) -> None:
+def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint into a model that must have the same entries, auxiliary heads aside.
-
-    Args:
-        model: The model.
-        path: The checkpoint.
-        mapped: Whether the weights stay in the file until they are used, in its types. The file must never change. So
-            the weights of a large model are in memory once instead of twice.
 
     Raises:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
     """
-    weights = state_dict_of(load_file(path, mmap=mapped), path)
-    load_checked(model, weights, path, skip=TRAINING_ONLY, assign=mapped)
+    load_checked(model, read_checkpoint(path), path, skip=TRAINING_ONLY)
+
+
+def build_mapped(config: dict[str, Any], path: str | Path) -> nn.Module:
+    """Build a model whose weights stay in a file until they are used, so that memory never holds them twice.
+
+    Args:
+        config: Of a model without auxiliary heads.
+        path: Checkpoint that nobody changes in place while the model is in use. The model takes its types.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
+    """
+    with _NoInitialisation():
+        model: nn.Module = MODELS.build(config)
+    weights = state_dict_of(load_file(path, mmap=True), path)
+    load_checked(model, weights, path, skip=TRAINING_ONLY, assign=True)
+    return model
 
 
 def load_checked(
@@ -247,6 +261,15 @@ def _history_method(owner: Any, name: str) -> Any:
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
     return getattr(owner, name)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Parameters are allocated and not written, so they take no memory; buffers are made as ever."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        changed = args[0] if args else (kwargs or {}).get('tensor')  # `torch.nn.init` names it
+        in_place = re.fullmatch(r'[a-z]\w*[a-z]_', func.__name__) and func is not Tensor.requires_grad_
+        return changed if in_place and isinstance(changed, nn.Parameter) else func(*args, **(kwargs or {}))
 
 
 def _without_initialisation(value: Any) -> Any:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from hub_server import serve
 from huggingface_hub import constants, file_download
 from huggingface_hub.utils import _http
+from PIL import Image
 
 from mmmagnet.apis import ReferringInferencer
 from mmmagnet.model_converters import CARIS, model_zoo
@@ -113,13 +117,41 @@ def test_second_call_asks_nobody(zoo, hub, capsys):
     assert load_file(checkpoint)['meta']['official']['from'] == 'caris+.pth'
 
     inferencer = ReferringInferencer(NAME, device='cpu')
-    (result,) = inferencer(torch.zeros(48, 64, 3, dtype=torch.uint8).numpy(), 'the red square')
+    black = np.zeros((48, 64, 3), np.uint8)
+    (result,) = inferencer(black, 'the red square')
     expected = ReferringInferencer(checkpoint, device='cpu')
+    (other,) = expected(black, 'the red square')
     assert result.mask.shape == (48, 64)
+    assert result.score == other.score and (result.mask == other.mask).all()
     for (name, value), other in zip(
         inferencer.model.state_dict().items(), expected.model.state_dict().values(), strict=True
     ):
         assert value.equal(other), name
+
+
+@pytest.mark.slow
+def test_command_line(zoo, hub, tmp_path):
+    """In processes of their own, by variables of the environment; the second finds no hub."""
+    folder = zoo()
+    for name in ('mmmagnet', 'tools'):
+        (folder / name).symlink_to(ROOT / name)
+    Image.new('RGB', (64, 48)).save(folder / 'photo.jpg')
+    variables = {'PYTHONPATH': str(folder), 'HF_HOME': str(folder / 'hf'), 'CUDA_VISIBLE_DEVICES': ''}
+
+    def infer(*arguments, endpoint=hub.url):
+        command = [sys.executable, 'tools/infer.py', *arguments]
+        environment = {**os.environ, **variables, 'HF_ENDPOINT': endpoint}
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    listed = infer('--list-models')
+    assert (listed.returncode, listed.stdout.split()[:5]) == (0, [NAME, '64', 'x', '64', 'to']), listed.stderr
+    for endpoint in (hub.url, 'http://127.0.0.1:9'):
+        found = infer('photo.jpg', '--text', 'the red square', '--model', NAME, endpoint=endpoint)
+        assert (found.returncode, 'terms: to look at' in found.stderr) == (0, endpoint == hub.url), found.stderr
+        assert found.stdout.startswith('outputs/photo_0_the_red_square_overlay.png: ')
+    wrong = infer('photo.jpg', '--text', 'a', '--model', 'caris')
+    assert (wrong.returncode, wrong.stderr.count('\n')) == (2, 1)
+    assert wrong.stderr.startswith('error: caris: no file and no model; did you mean')
 
 
 def test_prefix_of_a_checksum_is_said(zoo, quick, released_file, capsys):
