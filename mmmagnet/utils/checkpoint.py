@@ -269,7 +269,9 @@ class _NoInitialisation(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         changed = args[0] if args else (kwargs or {}).get('tensor')  # `torch.nn.init` names it
         in_place = re.fullmatch(r'[a-z]\w*[a-z]_', func.__name__) and func is not Tensor.requires_grad_
-        return changed if in_place and isinstance(changed, nn.Parameter) else func(*args, **(kwargs or {}))
+        if func.__name__ in ('normal_', 'uniform_') or (in_place and isinstance(changed, nn.Parameter)):
+            return changed
+        return func(*args, **(kwargs or {}))
 
 
 def _without_initialisation(value: Any) -> Any:
