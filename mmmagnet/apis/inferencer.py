@@ -118,7 +118,7 @@ class ReferringInferencer:
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
         if named:
-            self.model = build_mapped(model, checkpoint)
+            self.model: Any = build_mapped(model, checkpoint)
         else:
             self.model = MODELS.build(model)
             load_weights(self.model, checkpoint)
