@@ -18,8 +18,9 @@ from mmengine.registry import init_default_scope
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+from mmmagnet.model_converters import model_zoo
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
+from mmmagnet.utils.checkpoint import build_mapped, checkpoint_config, inference_model, load_weights
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
 from mmmagnet.utils.errors import ConfigError, DataError
 from mmmagnet.visualization import draw_panels
@@ -71,7 +72,8 @@ class ReferringInferencer:
     No pretrained file is read and nothing stored in the checkpoint is run.
 
     Args:
-        checkpoint: Weights, as MMEngine saves them in training or as a plain state dict.
+        checkpoint: Weights, as MMEngine saves them in training or as a plain state dict; or the name of a model of
+            `mmmagnet.model_converters.model_zoo`, which is downloaded once.
         config: The model's config (file, which is run, or `Config`). Default: the one stored in the checkpoint.
         device: Default: an accelerator if there is one.
         batch_size: Expressions that are run at a time.
@@ -94,6 +96,10 @@ class ReferringInferencer:
         device: str | torch.device | None = None,
         batch_size: int = 8,
     ) -> None:
+        named = model_zoo.is_model_name(checkpoint)
+        if named:
+            known, checkpoint = model_zoo.fetch(str(checkpoint))
+            config = config or known
         stored = config is None
         if config is None:
             settings, source = checkpoint_config(checkpoint), f'{checkpoint} (meta.cfg)'
@@ -112,8 +118,11 @@ class ReferringInferencer:
         self.device = _device_of(device)
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
-        self.model = MODELS.build(model)
-        load_weights(self.model, checkpoint)
+        if named:
+            self.model: Any = build_mapped(model, checkpoint)
+        else:
+            self.model = MODELS.build(model)
+            load_weights(self.model, checkpoint)
         self.model.to(self.device).eval()
 
     @torch.no_grad()
