@@ -80,10 +80,10 @@ class ReferringInferencer:
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
         steps = self.pipeline.transforms
-        of_text = (SampleExpression, TokenizeExpression)
-        first = next((index for index, step in enumerate(steps) if isinstance(step, of_text)), 0)
+        of_text = [step for step in steps if isinstance(step, (SampleExpression, TokenizeExpression))]
+        first = steps.index(of_text[0]) if of_text else 0
         self._image_steps, self._expression_steps = steps[:first], steps[first:]
-        self._tokenizers = [step for step in steps if isinstance(step, TokenizeExpression)]
+        self._tokenizers = [step for step in of_text if isinstance(step, TokenizeExpression)]
         self.model = MODELS.build(network)
         load_weights(self.model, checkpoint)
         self.model.to(self.device).eval()
@@ -101,8 +101,8 @@ class ReferringInferencer:
         """Segment an image, or several.
 
         Args:
-            inputs: An image (file, http(s) address, PIL image, or RGB array (H_0, W_0, 3) uint8), a folder, a list or
-                generator of images; or, without `text`, pairs (image, expression or list of expressions).
+            inputs: An image (file, http(s) address, PIL image, or RGB array (H_0, W_0, 3) uint8), a folder, or a list
+                or iterator of images; without `text`, of pairs (image, expression or list of expressions).
             text: An expression or a list of expressions for each image.
             return_datasamples: Whether to give mmseg's data samples instead of results.
             show_progress: Whether a terminal shows a bar for several images.
@@ -116,17 +116,13 @@ class ReferringInferencer:
             DataError: If one is no image, is too large, or an expression is empty, over 10,000 characters long or no
                 text.
         """
-        several = is_folder(inputs) or isinstance(inputs, (list, tuple, Iterator))
-        if text is None:
-            if not several:
-                raise DataError('no expression is given: say what to segment')
-            requests: Any = inputs
-        elif several:
-            images: Any = image_files(inputs) if is_folder(inputs) else inputs  # type: ignore[arg-type]
-            requests = [(image, text) for image in images]
-        else:
-            requests = [(inputs, text)]
-        answers = list(self.stream(requests, return_datasamples, show_progress=several and show_progress))
+        given: Any = image_files(inputs) if is_folder(inputs) else inputs  # type: ignore[arg-type]
+        several = isinstance(given, (list, tuple, Iterator))
+        if text is None and (given is not inputs or not several):
+            raise DataError('no expression is given: say what to segment')
+        if text is not None:
+            given = [(image, text) for image in (given if several else [given])]
+        answers = list(self.stream(given, return_datasamples, several and show_progress))
         return answers if several else answers[0]
 
     def stream(
