@@ -1,14 +1,21 @@
-"""Segment what expressions refer to in an image.
+"""Segment what expressions refer to in images.
 
 Example:
     python tools/infer.py image.png --text "the red circle" --checkpoint work_dirs/tiny/epoch_3.pth
     python tools/infer.py photo.jpg --text "the man in red" --model magnet_swin-b_refcoco
+    python tools/infer.py photos/ more/*.jpg --text "the dog" --text "its ball" --checkpoint epoch_40.pth --out-dir out
+    python tools/infer.py --list requests.csv --checkpoint epoch_40.pth --out-dir out
+
+Exit status: 0 if every expression has a mask, 1 if some failed, 2 if it could not start, or stopped (--strict).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,30 +35,99 @@ class ListModels(argparse.Action):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Segment what expressions refer to in an image.')
-    parser.add_argument('image', help='image file')
-    parser.add_argument('--text', action='append', required=True, help='an expression; may be given several times')
+    parser = argparse.ArgumentParser(
+        description='Segment what expressions refer to in images.',
+        epilog='Exit status: 0 if every expression has a mask, 1 if some failed, 2 if it could not start, or stopped.',
+    )
+    parser.add_argument('images', nargs='*', metavar='IMAGE', help='image file, folder of images, or http(s) address')
+    parser.add_argument('--text', action='append', help='an expression for each image; may be given several times')
+    parser.add_argument('--list', metavar='FILE', help='CSV or JSON lines with the columns image and expression')
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument('--checkpoint', help='weights, with their config inside as training saves them')
     weights.add_argument('--model', metavar='NAME', help='released model, downloaded at its first use')
     parser.add_argument('--list-models', action=ListModels, nargs=0, help='print the names for --model, and end')
     parser.add_argument('--config', help='config file, instead of the one in the checkpoint; it is run')
-    parser.add_argument('--out', default='outputs', help='folder of the overlays and masks (default: outputs)')
+    parser.add_argument(
+        '--out-dir', default='outputs', help='folder of overlays, masks and results.json (default: outputs)'
+    )
+    parser.add_argument('--strict', action='store_true', help='stop at the first image or expression that fails')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 ... (default: a GPU if there is one)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if bool(args.list) == bool(args.images) or bool(args.images) != bool(args.text):
+        parser.error('give IMAGE and --text, or --list FILE')
+    if args.model and args.config:
+        parser.error('--model has a config of its own; give --checkpoint with --config')
+    return args
 
 
 def infer(args: argparse.Namespace) -> int:
     """Segment, write and report; returns the exit status."""
-    from mmmagnet.apis import ReferringInferencer, read_image
+    from tqdm import tqdm
 
-    pixels = read_image(args.image)
-    inferencer = ReferringInferencer(args.model or args.checkpoint, args.config, args.device)
-    results = inferencer(pixels, args.text)
-    written = inferencer.save(pixels, results, args.out, Path(args.image).stem)
-    for result, (overlay, _) in zip(results, written, strict=True):
-        print(f'{overlay}: {result.summary}, "{result.expression}"')
-    return 0
+    from mmmagnet.apis import ReferringInferencer, ResultFolder
+    from mmmagnet.utils.cli import one_line
+    from mmmagnet.utils.errors import ConfigError
+    from mmmagnet.utils.images import SUFFIXES, image_files, is_folder
+
+    if Path(args.out_dir).suffix.lower() in SUFFIXES and not is_folder(args.out_dir):
+        raise ConfigError(f'--out-dir {args.out_dir}: names an image; give a folder')
+    if args.list:
+        requests = list(read_list(Path(args.list)).items())
+    else:
+        files = [file for name in args.images for file in (image_files(name) if is_folder(name) else [name])]
+        requests = [(str(file), args.text) for file in files]
+    checkpoint = args.checkpoint if args.config else None
+    inferencer = ReferringInferencer(args.config or args.model or args.checkpoint, checkpoint, args.device)
+    failed: dict[str, None] = {}
+    with ResultFolder(args.out_dir) as folder:
+        answers = inferencer.stream(requests, show_progress=len(requests) > 1, raise_errors=args.strict)
+        for (image, _), results in zip(requests, answers, strict=False):  # stops where it raises
+            for result in results:
+                if isinstance(result, Exception):
+                    failed[one_line(result)] = None
+                    continue
+                overlay = folder.add(image, result)
+                tqdm.write(f'{overlay}: {result.summary}, {json.dumps(result.expression, ensure_ascii=False)}')
+    for message in failed:
+        print(f'failed: {message}', file=sys.stderr)
+    return 1 if failed else 0
+
+
+def read_list(path: Path) -> dict[str, list[Any]]:
+    """Image -> its expressions, of a CSV or JSON lines file. Paths of images are relative to the file.
+
+    Raises:
+        DataError: If the file is damaged, or a row has no image.
+        OSError: If the file cannot be read.
+    """
+    from mmmagnet.utils.errors import DataError
+    from mmmagnet.utils.images import is_address
+
+    requests: dict[str, list[Any]] = {}
+    try:
+        for number, row in _rows(path):
+            row = row if isinstance(row, dict) else {}
+            image, expression = row.get('image'), row.get('expression')
+            if not isinstance(image, str) or not image or expression is None:
+                raise DataError(f'{path}, line {number}: give the fields image and expression')
+            requests.setdefault(image if is_address(image) else str(path.parent / image), []).append(expression)
+    except (csv.Error, ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f'{path}: not a whole list in UTF-8 ({error})') from error
+    if not requests:
+        raise DataError(f'{path}: is empty')
+    return requests
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line number and row."""
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        if path.suffix.lower() in ('.json', '.jsonl', '.ndjson'):
+            yield from ((number, json.loads(line)) for number, line in enumerate(file, 1) if line.strip())
+        else:
+            reader = csv.DictReader(file, strict=True)
+            yield from ((reader.line_num, row) for row in reader)
 
 
 def main(argv: list[str] | None = None) -> int:

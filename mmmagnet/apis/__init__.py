@@ -1,5 +1,8 @@
 """Using trained models from Python."""
 
-from .inferencer import ReferringInferencer, ReferringResult, read_image
+from mmmagnet.utils.images import read_image
+from mmmagnet.visualization import ReferringResult, ResultFolder
 
-__all__ = ['ReferringInferencer', 'ReferringResult', 'read_image']
+from .inferencer import ReferringInferencer
+
+__all__ = ['ReferringInferencer', 'ReferringResult', 'ResultFolder', 'read_image']

@@ -1,10 +1,8 @@
-"""Segment an image by an expression, with a checkpoint."""
+"""Segment images by expressions, with a checkpoint."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,254 +11,264 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from PIL import Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
 
-from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
+from mmmagnet.datasets.transforms.check_expression import check_expression
+from mmmagnet.datasets.transforms.expression import SampleExpression, TokenizeExpression
 from mmmagnet.model_converters import model_zoo
+from mmmagnet.models.segmentors import ReferringSegmentor
 from mmmagnet.registry import MODELS, TRANSFORMS
 from mmmagnet.utils.checkpoint import build_mapped, checkpoint_config, inference_model, load_weights
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
+from mmmagnet.utils.device import usable_device
 from mmmagnet.utils.errors import ConfigError, DataError
-from mmmagnet.visualization import draw_panels
+from mmmagnet.utils.images import ImageLike, image_files, is_folder, read_image
+from mmmagnet.visualization import ReferringResult
 
-ImageLike = str | Path | np.ndarray | Image.Image
-
-
-@dataclass(frozen=True)
-class ReferringResult:
-    """What an expression refers to in an image of H_0 x W_0 pixels.
-
-    Attributes:
-        expression: As it was given.
-        mask: (H_0, W_0) bool, True = referred.
-        box: The mask's (x_0, y_0, x_1, y_1) in pixels, x_1 and y_1 exclusive; None where it is empty.
-        score: Mean foreground probability inside the mask, 0 to 1; 0 where the mask is empty. None of a model that
-            gives none.
-        target_score: Probability that the image has what is meant, 0 to 1; the mask is empty where it is below the
-            model's threshold. None of a model that takes it for granted.
-
-    Example:
-        >>> result = ReferringResult('the cat', np.ones((2, 2), bool), (0, 0, 2, 2), score=0.875)
-        >>> result.area_fraction, result.summary
-        (1.0, '100.0 % of the pixels, score 0.88')
-    """
-
-    expression: str
-    mask: np.ndarray
-    box: tuple[int, int, int, int] | None
-    score: float | None = None
-    target_score: float | None = None
-
-    @property
-    def area_fraction(self) -> float:
-        """Fraction of the image's pixels that the mask covers, 0 to 1."""
-        return float(self.mask.mean())
-
-    @property
-    def summary(self) -> str:
-        """Area and scores in words."""
-        scores = (('score', self.score), ('target', self.target_score))
-        known = [f'{name} {value:.2f}' for name, value in scores if value is not None]
-        return ', '.join([f'{100 * self.area_fraction:.1f} % of the pixels', *known])
+MAX_PIXELS = 2**27  # of all masks of a batch; a pixel takes up to 20 bytes
 
 
 class ReferringInferencer:
     """Segments what expressions refer to, with a trained model.
 
-    No pretrained file is read and nothing stored in the checkpoint is run.
+    No pretrained file is read and nothing stored in the checkpoint is run. What an image needs once is done once for
+    all its expressions of a batch: reading, resizing, and the image encoder as far as it reads no text.
 
     Args:
-        checkpoint: Weights, as MMEngine saves them in training or as a plain state dict; or the name of a model of
-            `mmmagnet.model_converters.model_zoo`, which is downloaded once.
-        config: The model's config (file, which is run, or `Config`). Default: the one stored in the checkpoint.
+        model: Checkpoint with its config inside, as training saves it; or the name of a model of `model_zoo`, which is
+            downloaded once. With `checkpoint`: the model's config, a file, which is run, or a `Config`.
+        checkpoint: Weights, as MMEngine saves them in training or as a plain state dict. Default: `model`.
         device: Default: an accelerator if there is one.
         batch_size: Expressions that are run at a time.
 
     Raises:
         FileNotFoundError: If a file is not there.
-        CheckpointError: If the checkpoint cannot be read, stores no config, or is of another model than `config`.
+        CheckpointError: If the checkpoint cannot be read, stores no config, or is of another model than the config.
         ConfigError: If the config cannot be used.
 
     Example:
         >>> inferencer = ReferringInferencer('work_dirs/tiny/epoch_3.pth')
-        >>> first, second = inferencer('image.png', ['the red circle', 'the square on the left'])
-        >>> first.mask.shape, first.box, first.score
+        >>> result = inferencer('image.png', 'the red circle')
+        >>> result.mask.shape, result.box, result.score
+        >>> left, right = inferencer('image.png', ['the left square', 'the right square'])
     """
 
     def __init__(
         self,
-        checkpoint: str | Path,
-        config: str | Path | Config | None = None,
+        model: str | Path | Config,
+        checkpoint: str | Path | None = None,
         device: str | torch.device | None = None,
-        batch_size: int = 8,
+        batch_size: int = 16,
     ) -> None:
-        named = model_zoo.is_model_name(checkpoint)
+        named = checkpoint is None and model_zoo.is_model_name(model)
         if named:
-            known, checkpoint = model_zoo.fetch(str(checkpoint))
-            config = config or known
-        stored = config is None
-        if config is None:
-            settings, source = checkpoint_config(checkpoint), f'{checkpoint} (meta.cfg)'
-        elif isinstance(config, Config):
-            settings, source = config, 'config'
+            model, checkpoint = model_zoo.fetch(str(model))
+        stored = checkpoint is None
+        if checkpoint is None:
+            if isinstance(model, Config):
+                raise ConfigError('model is a config: give a checkpoint with it')
+            settings, source, checkpoint = checkpoint_config(model), f'{model} (meta.cfg)', model
+        elif isinstance(model, Config):
+            settings, source = model, 'config'
         else:
-            settings, source = load_config(config), str(config)
+            settings, source = load_config(model), str(model)
         if 'model' not in settings:
             raise ConfigError(f'{source}: has no `model`')
-        model = inference_model(settings.model.to_dict(), checkpoint)
+        network = inference_model(settings.model.to_dict(), checkpoint)
         pipeline = _inference_pipeline(settings, source)
         init_default_scope('mmseg')
         if stored:
-            check_registered(model, MODELS, source)
+            check_registered(network, MODELS, source)
             check_registered(pipeline, TRANSFORMS, source)
-        self.device = _device_of(device)
+        self.device = usable_device(device)
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
+        steps = self.pipeline.transforms
+        of_text = [step for step in steps if isinstance(step, (SampleExpression, TokenizeExpression))]
+        first = steps.index(of_text[0]) if of_text else 0
+        self._image_steps, self._expression_steps = steps[:first], steps[first:]
+        self._tokenizers = [step for step in of_text if isinstance(step, TokenizeExpression)]
         if named:
-            self.model: Any = build_mapped(model, checkpoint)
+            self.model: Any = build_mapped(network, checkpoint)
         else:
-            self.model = MODELS.build(model)
+            self.model = MODELS.build(network)
             load_weights(self.model, checkpoint)
         self.model.to(self.device).eval()
+        # a segmentor of one's own, and mmseg's padding at test, expect an image for each expression
+        padding = getattr(self.model.data_preprocessor, 'test_cfg', None)
+        self._share_images = isinstance(self.model, ReferringSegmentor) and not padding
 
-    @torch.no_grad()
-    def __call__(self, image: ImageLike, text: str | Sequence[str]) -> list[ReferringResult]:
-        """Segment an image.
+    def __call__(
+        self,
+        inputs: ImageLike | Iterable[Any],
+        text: str | Sequence[str] | None = None,
+        return_datasamples: bool = False,
+        show_progress: bool = True,
+    ) -> Any:
+        """Segment an image, or several.
 
         Args:
-            image: File, PIL image, or RGB array (H_0, W_0, 3) uint8. Files and PIL images are turned upright by their
-                EXIF orientation, and so are the masks.
-            text: An expression or several.
+            inputs: An image (file, http(s) address, PIL image, or RGB array (H_0, W_0, 3) uint8), a folder, or a list
+                or iterator of images; without `text`, of pairs (image, expression or list of expressions).
+            text: An expression or a list of expressions for each image.
+            return_datasamples: Whether to give mmseg's data samples instead of results.
+            show_progress: Whether a terminal shows a bar for several images.
 
         Returns:
-            One result for each expression.
+            For an image and an expression the result, for an image and a list a list of results. For several images a
+            list of these, in their order. `stream` holds one batch in memory only.
 
         Raises:
-            FileNotFoundError: If the image file is not there.
-            DataError: If it is no image, or an expression is empty.
+            FileNotFoundError: If an image file is not there.
+            DataError: If one is no image, is too large, or an expression is empty, over 10,000 characters long or no
+                text.
         """
-        pixels = read_image(image)
-        texts = [text] if isinstance(text, str) else list(text)
-        for index, expression in enumerate(texts):
-            if not isinstance(expression, str) or not expression.strip():
-                raise DataError(f'expression {index + 1} of {len(texts)} is empty: say what to segment')
-            self._warn_if_truncated(expression)
-        results = []
-        for start in range(0, len(texts), self.batch_size):
-            results += self._segment(pixels, texts[start : start + self.batch_size])
-        return results
+        given: Any = image_files(inputs) if is_folder(inputs) else inputs  # type: ignore[arg-type]
+        several = isinstance(given, (list, tuple, Iterator))
+        if text is None and (given is not inputs or not several):
+            raise DataError('no expression is given: say what to segment')
+        if text is not None:
+            given = [(image, text) for image in (given if several else [given])]
+        answers = list(self.stream(given, return_datasamples, several and show_progress))
+        return answers if several else answers[0]
 
-    def draw(self, image: ImageLike, result: ReferringResult) -> np.ndarray:
-        """The image beside the mask laid over it, RGB uint8."""
-        return draw_panels(read_image(image), result.expression, pred_mask=result.mask, note=result.summary)
-
-    def save(
-        self, image: ImageLike, results: Sequence[ReferringResult], out_dir: str | Path, stem: str | None = None
-    ) -> list[tuple[Path, Path]]:
-        """Write each result's overlay and mask as PNG.
+    def stream(
+        self,
+        requests: Iterable[tuple[ImageLike, str | Sequence[str]]],
+        return_datasamples: bool = False,
+        show_progress: bool = False,
+        raise_errors: bool = True,
+    ) -> Iterator[Any]:
+        """Segment any number of images, in batches across images.
 
         Args:
-            image: As for a call.
-            results: Of that image.
-            out_dir: Folder, made where it is missing.
-            stem: First part of the names. Default: the image file's.
+            requests: Pairs of an image and an expression or a list of expressions. They are read as they are needed.
+            return_datasamples: See a call.
+            show_progress: Whether a terminal shows a bar.
+            raise_errors: Whether an error ends it. Otherwise the error stands in the place of the result.
 
-        Returns:
-            For each result the overlay and the mask file (255 = referred).
+        Yields:
+            For each pair, in order, the result, or the list of results.
+
+        Raises:
+            FileNotFoundError: See a call.
+            DataError: See a call.
         """
-        out = Path(out_dir)
-        out.mkdir(parents=True, exist_ok=True)
-        stem = stem or (Path(image).stem if isinstance(image, (str, Path)) else 'image')
-        written = []
-        for index, result in enumerate(results):
-            slug = re.sub(r'[^a-z0-9]+', '_', result.expression.lower()).strip('_')[:40]
-            name = '_'.join(part for part in (stem, str(index), slug) if part)
-            overlay, mask = out / f'{name}_overlay.png', out / f'{name}_mask.png'
-            Image.fromarray(self.draw(image, result)).save(overlay)
-            Image.fromarray(result.mask.astype(np.uint8) * 255).save(mask)
-            written.append((overlay, mask))
-        return written
+        requests = tqdm(requests, unit='image', leave=False, disable=None if show_progress else True)
+        answer: list[Any] = []
+        for batch in self._batches(self._items(requests)):
+            samples = iter(self._predict([item for item in batch if item.error is None]))
+            for item in batch:
+                if item.error is not None and raise_errors:
+                    raise item.error
+                if item.error is not None:
+                    answer.append(item.error)
+                else:
+                    sample = next(samples)
+                    answer.append(sample.cpu() if return_datasamples else _result_of(item, sample))
+                if item.is_last:
+                    yield answer[0] if item.is_single else answer
+                    answer = []
 
-    def _segment(self, pixels: np.ndarray, texts: Sequence[str]) -> list[ReferringResult]:
+    def _items(self, requests: Iterable[Any]) -> Iterator[_Item]:
+        """The expressions of all requests, ready for the network, or with the error that each ends in."""
+        for request in requests:
+            if not isinstance(request, (list, tuple)) or len(request) != 2:
+                wrong = DataError(f'{request!r:.80}: no pair of an image and an expression or a list of expressions')
+                yield _Item('', True, True, error=wrong)
+                continue
+            image, text = request
+            single = not isinstance(text, (list, tuple))
+            texts = [text] if single else list(text) or ['']
+            source = str(image) if isinstance(image, (str, Path)) else 'image'
+            shared, failed, inputs = {}, None, None
+            try:
+                shared = self._read(image, source)
+            except (DataError, OSError) as error:
+                failed = error
+            for index, expression in enumerate(texts):
+                item = _Item(expression, single, index + 1 == len(texts), error=failed)
+                try:
+                    if failed is None:
+                        for step in self._tokenizers:
+                            check_expression(expression, step, f'{source}: expression {index + 1} of {len(texts)}')
+                        packed = _apply(self._expression_steps, {**shared, 'sentences': [expression]})
+                        inputs = packed['inputs'] if inputs is None else inputs
+                        item.pixels, item.inputs, item.sample = shared['pixels'], inputs, packed['data_samples']
+                except DataError as error:
+                    item.error = error
+                yield item
+
+    def _read(self, image: ImageLike, source: str) -> dict[str, Any]:
+        """What all expressions of an image share: its pixels, and what the pipeline makes of them."""
+        pixels = read_image(image)
         size = pixels.shape[:2]
-        packed = [
-            self.pipeline(
-                {
-                    'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
-                    'img_path': '',
-                    'img_shape': size,
-                    'ori_shape': size,
-                    'height': size[0],
-                    'width': size[1],
-                    'sentences': [text],
-                    'draw': (0, 0, index),
-                    'sample_idx': index,
-                }
-            )
-            for index, text in enumerate(texts)
-        ]
-        batch = {name: [item[name] for item in packed] for name in ('inputs', 'data_samples')}
-        samples = self.model.test_step(batch)
-        return [_result_of(text, sample) for text, sample in zip(texts, samples, strict=True)]
+        results = {
+            'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
+            'img_path': source,
+            'img_shape': size,
+            'ori_shape': size,
+            'height': size[0],
+            'width': size[1],
+            'draw': (0, 0, 0),
+            'sample_idx': 0,
+        }
+        return {**_apply(self._image_steps, results), 'pixels': pixels}
 
-    def _warn_if_truncated(self, expression: str) -> None:
-        for transform in self.pipeline.transforms:
-            if isinstance(transform, TokenizeExpression):
-                count = len(load_tokenizer(transform.tokenizer)(expression, verbose=False)['input_ids'])
-                if count > transform.max_length:
-                    warnings.warn(
-                        f'expression of {count} tokens is truncated to {transform.max_length}: {expression!r}',
-                        stacklevel=3,
-                    )
+    def _batches(self, items: Iterable[_Item]) -> Iterator[list[_Item]]:
+        """Items that fit into one batch: not too many, not too many pixels, and of one input size."""
+        batch: list[_Item] = []
+        for item in items:
+            if batch and not _fits(batch, item):
+                yield batch
+                batch = []
+            batch.append(item)
+            if len(batch) == self.batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
-
-def read_image(image: ImageLike) -> np.ndarray:
-    """An image as RGB (H_0, W_0, 3) uint8.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        DataError: If it is no image.
-    """
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DataError(f'image array {image.shape} {image.dtype}: give RGB (height, width, 3) of uint8')
-        return image
-    if isinstance(image, Image.Image):
-        return _rgb(image, 'image')
-    path = Path(image)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such image file')
-    try:
-        with Image.open(path) as opened:
-            return _rgb(opened, str(path))
-    except DataError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise DataError(f'{path}: too large ({error}); give a smaller copy of the image') from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f'{path}: not a whole image ({error}); give a PNG, JPEG or another image file') from error
+    @torch.no_grad()
+    def _predict(self, items: list[_Item]) -> list[Any]:
+        """Data samples of a batch. Expressions of an image share its place in the batch."""
+        if not items:
+            return []
+        images = {id(item.inputs): item.inputs for item in items}
+        inputs, samples = [item.inputs for item in items], [item.sample for item in items]
+        if self._share_images and len(images) < len(items):
+            places = {image: place for place, image in enumerate(images)}
+            for item in items:
+                item.sample.image_index = torch.tensor(places[id(item.inputs)])
+            inputs = list(images.values())
+        return self.model.test_step({'inputs': inputs, 'data_samples': samples})
 
 
-def _rgb(image: Image.Image, source: str) -> np.ndarray:
-    if image.mode[0] in 'IF':  # PIL would clip them at 255
-        raise DataError(f'{source}: has more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits')
-    return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+@dataclass
+class _Item:
+    """An expression of a request: ready for the network, or with the error that it ends in."""
+
+    expression: str
+    is_single: bool  # the request was an expression, not a list
+    is_last: bool  # of the request
+    pixels: Any = None  # (H_0, W_0, 3) uint8, shared by the expressions of an image
+    inputs: Any = None  # tensor (3, H, W) of the pipeline, shared likewise
+    sample: Any = None
+    error: Exception | None = None
 
 
-def _device_of(device: str | torch.device | None) -> torch.device:
-    try:
-        found = torch.device(device or get_device())
-    except RuntimeError as error:
-        raise ConfigError(f'device {device!r}: PyTorch knows no such device; give cpu or cuda') from error
-    if found.type == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError(f'device {str(device)!r}: PyTorch sees no GPU here; give cpu')
-    try:
-        torch.zeros(1, device=found).item()
-    except Exception as error:  # whatever a backend that is not there raises
-        raise ConfigError(f'device {str(device)!r}: cannot be used here; give cpu or cuda') from error
-    return found
+def _apply(steps: Iterable[Any], results: dict[str, Any]) -> Any:
+    for step in steps:
+        results = step(results)
+    return results
+
+
+def _fits(batch: Sequence[_Item], item: _Item) -> bool:
+    """Whether an item can join a batch."""
+    whole = [other for other in [*batch, item] if other.error is None]
+    area = sum(other.pixels[..., 0].size for other in whole)
+    return area <= MAX_PIXELS and len({other.inputs.shape for other in whole}) <= 1
 
 
 def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
@@ -273,11 +281,11 @@ def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:
     return [dict(step) for step in pipeline if str(step['type']).rpartition('.')[2] not in reading]
 
 
-def _result_of(text: str, sample: Any) -> ReferringResult:
+def _result_of(item: _Item, sample: Any) -> ReferringResult:
     mask = sample.pred_sem_seg.data[0].bool().cpu().numpy()
     box = None
     if mask.any():
         rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     score, target_score = (float(sample.get(name)) if name in sample else None for name in ('score', 'target_score'))
-    return ReferringResult(text, mask, box, score, target_score)
+    return ReferringResult(item.expression, mask, box, score, target_score, item.pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,8 @@ def run_command(command: Callable[[], int]) -> int:
         >>> run_command(lambda: 0)
         0
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # a console that is not UTF-8 shows any expression
     try:
         return command()
     except USER_ERRORS as error:

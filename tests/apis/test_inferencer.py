@@ -8,42 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from PIL import Image
+from trained import small_settings, write_checkpoint
 
-from mmmagnet.apis import ReferringInferencer, read_image
-from mmmagnet.registry import MODELS
+from mmmagnet.apis import ReferringInferencer, ReferringResult
 from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
 
-TINY = {
-    'model.backbone.embed_dims': 8,
-    'model.backbone.num_heads': (1, 1, 1, 1),
-    'model.text_encoder.config.hidden_size': 16,
-    'model.text_encoder.config.intermediate_size': 16,
-    'model.decode_head.feat_channels': 16,
-    'model.decode_head.pixel_decoder_layers': 1,
-    'model.decode_head.decoder_layers': 1,
-}
 MANY_WORDS = 'the red square ' * 10
-
-
-def tiny_config(**changes: object) -> Config:
-    config = Config.fromfile(str(Path(__file__).parents[2] / 'configs' / 'magnet_tiny_synthetic.py'))
-    config.merge_from_dict({**TINY, **changes})
-    return config
 
 
 @pytest.fixture(scope='module')
 def checkpoint(tmp_path_factory) -> Path:
-    """What a training leaves: auxiliary heads, config text, a pretrained file that is not there."""
-    config = tiny_config(**{'model.backbone.pretrained': 'not/there.pth'})
-    init_default_scope('mmseg')
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    path = tmp_path_factory.mktemp('inferencer') / 'epoch_1.pth'
-    torch.save({'meta': {'cfg': config.pretty_text}, 'state_dict': model.state_dict()}, path)
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp('inferencer'))
 
 
 @pytest.fixture(scope='module')
@@ -70,15 +46,85 @@ def test_kinds_of_images_and_texts(inferencer, pixels, tmp_path):
     assert [result.expression for result in expected] == texts
     for image in (file, str(file), Image.fromarray(pixels), Image.fromarray(pixels).convert('RGBA')):
         for result, other in zip(expected, inferencer(image, texts), strict=True):
-            assert np.array_equal(result.mask, other.mask)
-            assert result.score == other.score
+            assert_same(result, other)
     alone = inferencer(pixels, texts[1])
-    assert len(alone) == 1
-    assert (alone[0].mask != expected[1].mask).mean() < 0.01  # batches may differ in the last bit
+    assert isinstance(alone, ReferringResult)
+    assert_same(alone, expected[1])
+
+
+def test_several_images(inferencer, pixels, tmp_path):
+    """Lists, folders and pairs, in batches across images, give what each image gives alone."""
+    images = [pixels, np.ascontiguousarray(pixels[:, ::-1]), np.ascontiguousarray(pixels[:30])]
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f'{index}.png')
+    (tmp_path / 'notes.txt').write_text('no image')
+    texts = ['the red square', 'the blue circle', 'the thing']
+    expected = [[inferencer(image, text) for text in texts] for image in images]
+    for inputs in (images, iter(images), tmp_path, str(tmp_path)):
+        for alone, found in zip(expected, inferencer(inputs, texts), strict=True):
+            for result, other in zip(alone, found, strict=True):
+                assert_same(result, other)
+    pairs = [(images[0], texts[0]), (tmp_path / '1.png', texts[1:])]
+    one, two = inferencer(pair for pair in pairs)
+    for result, other in ((expected[0][0], one), (expected[1][1], two[0]), (expected[1][2], two[1])):
+        assert_same(result, other)
+
+
+def test_batches(inferencer, pixels, monkeypatch):
+    """An image takes one place in a batch. Requests are read no further than a batch needs."""
+    sizes, read = [], []
+    predict = inferencer.model.predict
+    monkeypatch.setattr(
+        inferencer.model,
+        'predict',
+        lambda inputs, samples: sizes.append((len(inputs), len(samples))) or predict(inputs, samples),
+    )
+    monkeypatch.setattr(inferencer, 'batch_size', 4)
+    monkeypatch.setattr('mmmagnet.apis.inferencer.read_image', lambda image: read.append(1) or image)
+    answers = inferencer.stream((pixels, ['a', 'b', 'c']) for _ in range(10))
+    next(answers)
+    assert (sizes, len(read)) == ([(2, 4)], 2)
+    assert len(list(answers)) == 9
+    assert sizes == [(2, 4), (2, 4), (2, 4)] * 2 + [(2, 4), (1, 2)]
+    sizes.clear()
+    monkeypatch.setattr('mmmagnet.apis.inferencer.MAX_PIXELS', 2 * pixels[..., 0].size)
+    assert len(inferencer(pixels, ['a', 'b', 'c'])) == 3
+    assert sizes == [(1, 2), (1, 1)]
+
+
+def test_data_samples(inferencer, pixels):
+    sample, result = (inferencer(pixels, 'the red square', return_datasamples=given) for given in (True, False))
+    assert np.array_equal(sample.pred_sem_seg.data[0].numpy() == 1, result.mask)
+    assert float(sample.score) == result.score
+
+
+def test_errors_in_the_place_of_results(inferencer, pixels, tmp_path):
+    requests = [(pixels, ['a', '', 'b']), (tmp_path / 'none.png', ['a', 'b']), (pixels, 'c'), 5, (pixels, []), (5, 'a')]
+    found = list(inferencer.stream(requests, raise_errors=False))
+    kinds = [[type(each).__name__ for each in (answer if isinstance(answer, list) else [answer])] for answer in found]
+    result = 'ReferringResult'
+    assert kinds == [[result, 'DataError', result], 2 * ['FileNotFoundError'], [result], *[['DataError']] * 3]
+    assert str(found[0][1]) == 'image: expression 2 of 3 is empty: say what to segment'
+    answers = inferencer.stream([(pixels, 'a'), (pixels, ''), (pixels, 'b')])
+    assert isinstance(next(answers), ReferringResult)  # what came before is not lost
+    with pytest.raises(DataError, match='expression 1 of 1 is empty'):
+        next(answers)
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    for wrong in (pixels, 'a.png', 5, tmp_path):
+        with pytest.raises(DataError, match='no expression is given'):
+            inferencer(wrong)
+
+
+def assert_same(result: ReferringResult, other: ReferringResult) -> None:
+    """Batches may differ in the last bit."""
+    assert result.expression == other.expression
+    assert np.array_equal(result.image, other.image)
+    assert (result.mask != other.mask).mean() < 0.01
+    assert result.score == pytest.approx(other.score, abs=1e-5)
 
 
 def test_result(inferencer, pixels):
-    (result,) = inferencer(pixels, 'the red square')
+    result = inferencer(pixels, 'the red square')
     assert result.mask.shape == pixels.shape[:2]
     assert result.mask.dtype == bool
     assert result.area_fraction == result.mask.mean()
@@ -96,7 +142,7 @@ def test_score_and_box_of_known_logits(inferencer, pixels, monkeypatch):
     logits[..., 16:32, 32:48] = 3.0
     for value, box in ((logits, (35, 10, 53, 20)), (logits.clamp(max=-1), None)):
         monkeypatch.setattr(inferencer.model.decode_head, 'predict_by_feat', lambda *_, value=value: value)
-        (result,) = inferencer(pixels, 'x')
+        result = inferencer(pixels, 'x')
         if box is None:
             assert result.box is None
             assert result.score == 0
@@ -107,13 +153,13 @@ def test_score_and_box_of_known_logits(inferencer, pixels, monkeypatch):
 
 
 def test_target_score(inferencer, pixels, tmp_path):
-    assert inferencer(pixels, 'x')[0].target_score is None
-    config = tiny_config(**{'model.decode_head.no_target': True, 'model.decode_head.target_threshold': 2.0})
+    assert inferencer(pixels, 'x').target_score is None
+    config = small_settings(**{'model.decode_head.no_target': True, 'model.decode_head.target_threshold': 2.0})
     torch.save(inferencer.model.state_dict(), tmp_path / 'plain.pth')
-    (result,) = ReferringInferencer(tmp_path / 'plain.pth', config, device='cpu')(pixels, 'x')
+    result = ReferringInferencer(config, tmp_path / 'plain.pth', 'cpu')(pixels, 'x')
     assert 0 < result.target_score < 1
     assert (result.mask.any(), result.box, result.score) == (False, None, 0)
-    assert inferencer.draw(pixels, result).shape[2] == 3
+    assert result.draw().shape[2] == 3
 
 
 def test_image_is_turned_upright(inferencer, pixels, tmp_path):
@@ -121,74 +167,46 @@ def test_image_is_turned_upright(inferencer, pixels, tmp_path):
     exif[0x0112] = 6
     path = tmp_path / 'turned.png'
     Image.fromarray(pixels).save(path, exif=exif)
-    assert inferencer(path, 'x')[0].mask.shape == (70, 40)
-    assert np.array_equal(read_image(path), np.rot90(pixels, -1))
+    result = inferencer(path, 'x')
+    assert result.mask.shape == (70, 40)
+    assert np.array_equal(result.image, np.rot90(pixels, -1))
 
 
-def test_long_expression_is_truncated_with_a_warning(inferencer, pixels):
-    with pytest.warns(UserWarning, match='32 tokens is truncated to 20'):
-        inferencer(pixels, MANY_WORDS)
+def test_warnings(inferencer, pixels):
+    with pytest.warns(UserWarning, match='expression 2 of 2 has 32 tokens and is truncated to 20'):
+        inferencer(pixels, ['a', MANY_WORDS])
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         inferencer(pixels, 'the red square')
 
 
-@pytest.mark.parametrize('text', ['', '  ', ['a', ' ']])
-def test_empty_expression(inferencer, pixels, text):
-    with pytest.raises(DataError, match='is empty'):
-        inferencer(pixels, text)
-
-
-def test_an_image_that_is_too_large(inferencer, pixels, tmp_path, monkeypatch):
-    Image.fromarray(pixels).save(tmp_path / 'a.png')
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
-    with pytest.raises(DataError, match=r'a\.png: too large \(.*; give a smaller copy'):
-        inferencer(tmp_path / 'a.png', 'x')
-
-
-def test_wrong_images(inferencer, pixels, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no such image file'):
-        inferencer(tmp_path / 'none.png', 'x')
-    text, half = tmp_path / 'a.png', tmp_path / 'b.png'
-    text.write_text('no image')
-    Image.fromarray(pixels).save(half)
-    half.write_bytes(half.read_bytes()[:2000])
-    for path in (text, half):
-        with pytest.raises(DataError, match=f'{path}: not a whole image'):
-            inferencer(path, 'x')
-    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(tmp_path / 'deep.png')
-    with pytest.raises(DataError, match=r'deep\.png: has more than 8 bits'):
-        inferencer(tmp_path / 'deep.png', 'x')
-    for array in (pixels[..., 0], pixels / 255):
-        with pytest.raises(DataError, match=r'give RGB \(height, width, 3\) of uint8'):
-            inferencer(array, 'x')
-
-
 def test_pipeline_of_testing(checkpoint, tmp_path):
     """The one that is scored with counts, whatever the variable it came from holds."""
-    config = tiny_config(**{'test_dataloader.dataset.pipeline.1.scale': (64, 96)})
+    config = small_settings(**{'test_dataloader.dataset.pipeline.1.scale': (64, 96)})
     path = rewritten(checkpoint, tmp_path, meta={'cfg': config.pretty_text})
     assert config.test_pipeline[1].scale == (64, 64)
     assert ReferringInferencer(path, device='cpu').pipeline.transforms[0].scale == (64, 96)
 
 
-def test_save(inferencer, pixels, tmp_path):
-    results = inferencer(pixels, ['The red / square!', '\u7ea2\u8272'])
-    written = inferencer.save(pixels, results, tmp_path / 'new')
-    names = [path.name for pair in written for path in pair]
-    stems = ['image_0_the_red_square', 'image_1']
-    assert names == [f'{stem}_{kind}.png' for stem in stems for kind in ('overlay', 'mask')]
-    assert np.array_equal(np.asarray(Image.open(written[0][1])) == 255, results[0].mask)
-    assert inferencer.draw(pixels, results[0]).shape[1] > 2 * pixels.shape[1]
-
-
 def test_weights_without_auxiliary_heads(checkpoint, inferencer, pixels, tmp_path):
     weights = {name: value for name, value in torch.load(checkpoint)['state_dict'].items() if 'auxiliary' not in name}
     torch.save(weights, tmp_path / 'plain.pth')
-    other = ReferringInferencer(tmp_path / 'plain.pth', tiny_config(), device='cpu')
-    assert np.array_equal(other(pixels, 'x')[0].mask, inferencer(pixels, 'x')[0].mask)
+    other = ReferringInferencer(small_settings(), tmp_path / 'plain.pth', 'cpu')
+    assert np.array_equal(other(pixels, 'x').mask, inferencer(pixels, 'x').mask)
     with pytest.raises(CheckpointError, match=r'plain\.pth: stores no config .*--config'):
         ReferringInferencer(tmp_path / 'plain.pth')
+    with pytest.raises(ConfigError, match='give a checkpoint with it'):
+        ReferringInferencer(small_settings())
+
+
+def test_a_segmentor_that_takes_an_image_for_each_expression(inferencer, pixels, monkeypatch):
+    """One of another class, or one whose preprocessor pads, gets repeated images."""
+    monkeypatch.setattr(inferencer, '_share_images', False)
+    sizes = []
+    predict = inferencer.model.predict
+    monkeypatch.setattr(inferencer.model, 'predict', lambda *given: sizes.append(len(given[0])) or predict(*given))
+    inferencer(pixels, ['a', 'b'])
+    assert sizes == [2]
 
 
 @pytest.mark.parametrize(

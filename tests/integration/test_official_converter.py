@@ -130,7 +130,7 @@ def test_taken_as_it_is(converted, tmp_path, capsys):
         if 'running_' not in name and 'num_batches' not in name:
             torch.testing.assert_close(trained[name], value, msg=name)
 
-    (result,) = ReferringInferencer(path, config, device='cpu')(data / 'images' / '0.png', 'the red square')
+    result = ReferringInferencer(config, path, 'cpu')(data / 'images' / '0.png', 'the red square')
     assert result.mask.shape == (48, 64)
 
 

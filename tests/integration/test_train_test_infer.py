@@ -210,7 +210,7 @@ def test_infer(trained, tmp_path, capsys):
     data, work = trained
     image = str(data / 'images' / '0.png')
     arguments = [image, '--text', 'the left square', '--text', 'the right square', '--device', 'cpu']
-    arguments += ['--checkpoint', str(work / 'epoch_1.pth'), '--out', str(tmp_path)]
+    arguments += ['--checkpoint', str(work / 'epoch_1.pth'), '--out-dir', str(tmp_path)]
     assert main_of('infer.py')(arguments) == 0
     lines = capsys.readouterr().out.strip().splitlines()[-2:]
     for index, (side, line) in enumerate(zip(('left', 'right'), lines, strict=True)):

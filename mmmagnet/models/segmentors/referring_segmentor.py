@@ -136,41 +136,52 @@ class ReferringSegmentor(BaseSegmentor):
             encoders = torch.compile(type(self).extract_feat, **compile)
             self.extract_feat = partial(encoders, self)  # type: ignore[method-assign]
 
-    def extract_feat(self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor) -> Features:
+    def extract_feat(
+        self, inputs: Tensor, input_ids: Tensor, word_mask: Tensor, image_index: Tensor | None = None
+    ) -> Features:
         """Run both encoders and their fusion, in the order of `encoding` (encoding.py).
 
         Args:
-            inputs: Normalised images (B, 3, H, W).
+            inputs: Normalised images (M, 3, H, W).
             input_ids: Token ids (B, L).
             word_mask: (B, L), 1 = real word.
+            image_index: Each expression's image, (B,) int64 from 0 to M - 1. None where M = B, in the same order.
+
+        Returns:
+            Features of B expressions.
         """
-        return self.encode(self.backbone, self.text_encoder, self.neck, inputs, input_ids, word_mask)
+        return self.encode(self.backbone, self.text_encoder, self.neck, inputs, input_ids, word_mask, image_index)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:
-            inputs: Normalised images (B, 3, H, W).
-            data_samples: With `input_ids`, `word_mask` and `gt_sem_seg` of the input's size.
+            inputs: Normalised images (M, 3, H, W).
+            data_samples: B, with `input_ids`, `word_mask`, `gt_sem_seg` of the input's size and, where M < B,
+                `image_index`.
         """
         input_ids, word_mask = stack_words(data_samples)
+        index = stack_image_index(data_samples)
         masked = self.auxiliary_head.mask_words(input_ids, word_mask)
         distillation, student = self.self_distillation, None
         if distillation is not None:
-            features = self.extract_feat(inputs, input_ids, word_mask)
+            features = self.extract_feat(inputs, input_ids, word_mask, index)
             masked_ids = distillation.mask_words(input_ids, word_mask) if masked is None else masked.input_ids
             with running_statistics_kept(self):
-                grounded = self.extract_feat(distillation.mask_image(inputs), masked_ids, word_mask)
+                grounded = self.extract_feat(distillation.mask_image(inputs), masked_ids, word_mask, index)
                 student = self.decode_head(grounded)
         elif masked is None:
-            features = grounded = self.extract_feat(inputs, input_ids, word_mask)
+            features = grounded = self.extract_feat(inputs, input_ids, word_mask, index)
         elif not self.auxiliary_head.extra_masked_pass:
-            features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask)
+            features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask, index)
         else:  # both passes as one batch: no part of the encoders mixes samples, unless it has a BatchNorm
             both = self.extract_feat(
-                inputs.repeat(2, 1, 1, 1), torch.cat([input_ids, masked.input_ids]), word_mask.repeat(2, 1)
+                inputs.repeat(2, 1, 1, 1),
+                torch.cat([input_ids, masked.input_ids]),
+                word_mask.repeat(2, 1),
+                None if index is None else torch.cat([index, index + len(inputs)]),
             )
-            features, grounded = both.of_samples(slice(len(inputs))), both.of_samples(slice(len(inputs), None))
+            features, grounded = both.of_samples(slice(len(input_ids))), both.of_samples(slice(len(input_ids), None))
         gt_masks = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         decoded: Decoded = self.decode_head(features)
         losses = {f'decode.{name}': value for name, value in self.decode_head.loss_by_feat(decoded, gt_masks).items()}
@@ -195,8 +206,10 @@ class ReferringSegmentor(BaseSegmentor):
         """Masks of a batch.
 
         Args:
-            inputs: Normalised images (B, 3, H, W).
-            data_samples: With `input_ids`, `word_mask` and the metainfo `img_shape` and `ori_shape`.
+            inputs: Normalised images (M, 3, H, W).
+            data_samples: B, with `input_ids`, `word_mask`, the metainfo `img_shape` and `ori_shape` and, where M < B,
+                `image_index` (scalar int64 tensor, the place of its image in `inputs`). Expressions of an image then
+                share what no text reaches.
 
         Returns:
             The data samples with ``seg_logits`` (PixelData, (1, H, W): foreground logits at the input's size),
@@ -250,7 +263,8 @@ class ReferringSegmentor(BaseSegmentor):
                 raise ValueError(f'{name} reads padded words: set model.data_preprocessor.trim_words=False')
 
     def _features_of(self, inputs: Tensor, data_samples: list | None) -> Features:
-        return self.extract_feat(inputs, *stack_words(data_samples))
+        words = stack_words(data_samples)
+        return self.extract_feat(inputs, *words, stack_image_index(data_samples))
 
 
 def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
@@ -268,6 +282,13 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
         torch.stack([sample.input_ids for sample in data_samples]),
         torch.stack([sample.word_mask for sample in data_samples]),
     )
+
+
+def stack_image_index(data_samples: list | None) -> Tensor | None:
+    """Place of each expression's image in the batch, (B,) int64; None where sample i has image i."""
+    if not data_samples or 'image_index' not in data_samples[0]:
+        return None
+    return torch.stack([sample.image_index for sample in data_samples])
 
 
 def without_padding(logit: Tensor, meta: dict[str, Any]) -> Tensor:

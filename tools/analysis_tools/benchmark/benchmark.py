@@ -21,6 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file; it is run, so it must be trusted')
     parser.add_argument('--mode', choices=['predict', 'train', 'memory'], default='predict')
     parser.add_argument('--batch', type=int, default=1, metavar='B', help='images (default: 1)')
+    parser.add_argument('--expressions', type=int, default=1, metavar='K', help='of each image (default: 1)')
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help="input (default: the config's)")
     parser.add_argument('--tokens', type=int, default=20, metavar='L', help='words, all real (default: 20)')
     parser.add_argument('--precision', choices=['fp32', 'bf16', 'fp16'], default='fp32')
@@ -31,10 +32,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', metavar='FILE', help='write the measurements')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
     args = parser.parse_args(argv)
-    for name in ('batch', 'tokens', 'repeat', 'threads', 'size'):
+    for name in ('batch', 'expressions', 'tokens', 'repeat', 'threads', 'size'):
         value = getattr(args, name)
         if value is not None and min(value if name == 'size' else [value]) < 1:
             parser.error(f'--{name} is a number from 1')
+    if args.expressions > 1 and args.mode == 'memory':
+        parser.error('--expressions: --mode memory has one for each image')
     return args
 
 
@@ -102,9 +105,12 @@ def measure(args: argparse.Namespace) -> int:
             if args.data_root:
                 raise
             lacking = str(error)
-    result = benchmark(model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat, load)
+    result = benchmark(
+        model, optimizer, args.batch, size, args.tokens, args.precision, device, args.repeat, load, args.expressions
+    )
     print(f'{args.config}, {args.mode}, {args.precision} on {device}')
     print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
+    print(f'  expressions          {args.expressions} of each image')
     print(f'  seconds              {result.seconds:.3f} (median of {result.repetitions})')
     print(f'  images a second      {result.batch / result.seconds:.2f}')
     print(f'  GFLOP                {result.gflops:.1f}')

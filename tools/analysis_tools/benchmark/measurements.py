@@ -38,7 +38,8 @@ class Benchmark:
         mode: ``predict`` or ``train``.
         precision: ``fp32``, ``bf16`` or ``fp16``.
         device: ``cpu`` or ``cuda``.
-        batch: Number of images B, each with one expression.
+        batch: Number of images B.
+        expressions: Number of expressions of each image.
         size: H and W of the input in pixels.
         tokens: Number of words L.
         repetitions: Number of repetitions.
@@ -61,6 +62,7 @@ class Benchmark:
     precision: str
     device: str
     batch: int
+    expressions: int
     size: tuple[int, int]
     tokens: int
     repetitions: int
@@ -88,6 +90,7 @@ def benchmark(
     device: str = 'cpu',
     repetitions: int = 10,
     load: Callable[[], Any] | None = None,
+    expressions: int = 1,
 ) -> Benchmark:
     """Measure a `ReferringSegmentor`, or any other segmentor of mmseg.
 
@@ -101,12 +104,13 @@ def benchmark(
         device: ``cpu`` or ``cuda``.
         repetitions: Number of repetitions, after two that warm up.
         load: Function that prepares a batch, as one worker does; timed as the part ``data``.
+        expressions: Number of expressions of each image, which share what no text reaches; 1 for other segmentors.
 
     Returns:
         The measurements.
     """
     dtype = PRECISIONS[precision]
-    inputs, samples = make_batch(model, batch, size, tokens, device)
+    inputs, samples = make_batch(model, batch, size, tokens, device, expressions)
     step = TrainingStep(model, optimizer, inputs, samples) if optimizer else prediction_step(model, inputs, samples)
 
     def run() -> None:
@@ -146,6 +150,7 @@ def benchmark(
         precision=precision,
         device=device,
         batch=batch,
+        expressions=expressions,
         size=size,
         tokens=tokens,
         repetitions=repetitions,
@@ -202,10 +207,12 @@ def time_parts(
     """
     parts: Parts = {'image encoder': (model.backbone, ('forward',))} if hasattr(model, 'backbone') else {}
     if hasattr(model, 'text_encoder'):
+        fusing = next(name for name in ('fuse', 'prompt', 'forward') if hasattr(model.neck, name))
+        stages = ('stem', 'forward_stage', 'downsample') if fusing == 'fuse' else ('forward',)
         parts = {
-            'image encoder': (model.backbone, ('stem', 'forward_stage', 'downsample')),
+            'image encoder': (model.backbone, stages),
             'text encoder': (model.text_encoder, ('stem', 'forward_stage')),
-            'alignment modules': (model.neck, ('fuse',)),
+            'alignment modules': (model.neck, (fusing,)),
         }
     if 'extract_feat' in vars(model):  # compiled: nothing inside of it can be timed
         parts = {'encoders and alignment modules': (model, ('extract_feat',))}

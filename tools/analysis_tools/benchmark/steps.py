@@ -12,19 +12,21 @@ from torch import Tensor
 
 
 def make_batch(
-    model: Any, batch: int, size: tuple[int, int], tokens: int, device: str
+    model: Any, batch: int, size: tuple[int, int], tokens: int, device: str, expressions: int = 1
 ) -> tuple[Tensor, list[SegDataSample]]:
-    """Noise images (B, 3, H, W), and data samples with L random words and a rectangle as the mask."""
+    """Noise images (B, 3, H, W), and for each some data samples with L random words and a rectangle as the mask."""
     generator = torch.Generator().manual_seed(0)
     referring = hasattr(model, 'text_encoder')
     words = model.text_encoder.vocab_size if referring else 2
     samples = []
-    for _ in range(batch):
+    for index in range(batch * expressions):
         ids = torch.randint(1, words, (tokens,), generator=generator)
         truth = torch.zeros(1, *size, dtype=torch.uint8 if referring else torch.int64)  # mmseg's losses need int64
         truth[:, size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
         sample = SegDataSample(metainfo={'img_shape': size, 'ori_shape': size})
         sample.set_data({'input_ids': ids, 'word_mask': torch.ones_like(ids)})
+        if expressions > 1:
+            sample.image_index = torch.tensor(index // expressions)
         sample.gt_sem_seg = PixelData(data=truth)
         samples.append(sample.to(device))
     return torch.randn(batch, 3, *size, generator=generator).to(device), samples

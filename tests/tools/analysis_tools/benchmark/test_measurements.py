@@ -6,6 +6,7 @@ import torch
 from measurements import auxiliary_share, benchmark
 from mmengine.config import ConfigDict
 from mmseg.models import BaseSegmentor
+from networks import build_small
 
 from mmmagnet.models.aux_heads import AuxiliaryHead, AuxiliaryHeads
 from mmmagnet.registry import MODELS
@@ -138,3 +139,11 @@ def test_a_network_of_other_parts(train):
     model = Plain()
     result = benchmark(model, torch.optim.SGD(model.parameters()) if train else None, 1, (64, 64), 6, repetitions=1)
     assert result.parts.keys() == ({'backward', 'optimizer', 'all'} if train else {'all'})
+
+
+@pytest.mark.parametrize('name', ['caris/caris_swin_b_refcoco.py', 'cris/cris_r101_refcoco.py', 'lavt_swin_b.py'])
+def test_expressions_of_an_image(name):
+    model = build_small(name)
+    one, three = (benchmark(model, None, 1, (64, 64), 6, repetitions=1, expressions=count) for count in (1, 3))
+    assert three.parts.keys() == {'image encoder', 'text encoder', 'alignment modules', 'decode head', 'all'}
+    assert one.gflops < three.gflops < 2.95 * one.gflops
