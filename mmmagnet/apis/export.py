@@ -151,9 +151,9 @@ def traceable() -> Iterator[None]:
     attention = F.scaled_dot_product_attention
 
     def with_heads(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if query.dim() == 4:
-            return attention(query, key, value, *args, **kwargs)
-        return attention(query[:, None], key[:, None], value[:, None], *args, **kwargs)[:, 0]
+        if query.dim() == 3:
+            return with_heads(query[:, None], key[:, None], value[:, None], *args, **kwargs)[:, 0]
+        return attention(query, key, value, *args, **kwargs).contiguous()  # strides differ from kernel to kernel
 
     exchanged: list[tuple[Any, str, Any]] = [
         (deformable_attention, 'sample_by_rows', deformable_attention.sample_by_grid),
@@ -173,6 +173,7 @@ def save_program(program: ExportedProgram, path: Path, facts: dict[str, Any]) ->
     torch.export.save(program, path, extra_files={f'{FACTS}.json': json.dumps(facts)})
 
 
+@torch.no_grad()
 def save_onnx(program: ExportedProgram, path: Path, facts: dict[str, Any], outputs: Sequence[str]) -> None:
     """Write an ONNX file with its weights and facts inside.
 

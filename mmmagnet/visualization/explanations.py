@@ -42,7 +42,9 @@ def draw_word_attention(image: np.ndarray, words: Sequence[str], attention: np.n
                 axis.set_title(word, pad=4, **_style(10))
         row[0].set_ylabel(f'stage {stage + 1}', labelpad=3, **_style(8))
         place = row[-1].get_position()
-        bar = figure.add_axes((place.x1 + 0.08 / figure.get_figwidth(), place.y0, 0.07 / figure.get_figwidth(), place.height))
+        bar = figure.add_axes(
+            (place.x1 + 0.08 / figure.get_figwidth(), place.y0, 0.07 / figure.get_figwidth(), place.height)
+        )
         figure.colorbar(colors, cax=bar).outline.set_visible(False)
         bar.tick_params(length=2, pad=2, labelsize=6.5)
     return figure

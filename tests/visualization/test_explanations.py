@@ -68,7 +68,9 @@ def test_guesses(mask):
     shown = [text for text in texts_of(figure) if '[MASK]' in text]
     assert shown[1] == 'the [MASK] cup on \u2026'
     assert shown[5] == '\u2026 on the [MASK]'
-    green = [[bar.get_facecolor()[1] > bar.get_facecolor()[0] + 0.2 for bar in axis.patches] for axis in figure.axes[1:]]
+    green = [
+        [bar.get_facecolor()[1] > bar.get_facecolor()[0] + 0.2 for bar in axis.patches] for axis in figure.axes[1:]
+    ]
     assert green[0] == [True, False]
     assert green[1] == [False, True]
     canvas = FigureCanvasAgg(figure)
