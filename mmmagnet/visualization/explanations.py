@@ -95,8 +95,8 @@ def draw_guesses(
         A figure of matplotlib.
     """
     image = fit_image(image)
-    columns = min(3, len(words))
-    rows = math.ceil(len(words) / columns)
+    rows = math.ceil(len(words) / 4)
+    columns = math.ceil(len(words) / rows)
     side, cell = 1.7, 1.75  # inches: of the image, and from one column of bars to the next
     tall = side * image.shape[0] / image.shape[1]
     high = max(0.34 + 0.15 * max(len(best) for best in guesses), tall / rows)

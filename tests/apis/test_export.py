@@ -111,7 +111,7 @@ def test_example_inputs():
 )
 def test_largest_error(found, error):
     value = largest_error([np.array([[2.0, -4.0]]), np.ones(2)], [np.array(found), np.ones(2)])
-    assert value == error or math.isnan(value) and math.isnan(error)
+    assert value == error or (math.isnan(value) and math.isnan(error))
 
 
 def test_missing_package():

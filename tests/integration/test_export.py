@@ -28,8 +28,7 @@ from networks import VOCABULARY, build_small  # noqa: E402
 for package in ('onnx', 'onnxruntime', 'onnxscript'):
     pytest.importorskip(package)
 
-NETWORKS = [
-    'magnet_swin_b.py',
+NETWORKS = [  # and MagNet below, by the command
     'lavt_swin_b.py',
     'rela/rela_swin_b_grefcoco.py',
     'caris/caris_swin_b_refcoco.py',

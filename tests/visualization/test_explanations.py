@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from io import BytesIO
 
 import numpy as np
@@ -77,5 +78,5 @@ def test_guesses(mask):
     canvas.draw()
     places = [text.get_window_extent(canvas.get_renderer()) for text in figure.texts]
     rows = [sorted((place.x0, place.x1) for place in places if abs(place.y0 - other.y0) < 5) for other in places]
-    assert all(left[1] < right[0] for row in rows for left, right in zip(row, row[1:], strict=False))
+    assert all(left[1] < right[0] for row in rows for left, right in itertools.pairwise(row))
     assert max(place.x1 for place in places) < figure.bbox.width
