@@ -32,7 +32,7 @@ def draw_word_attention(image: np.ndarray, words: Sequence[str], attention: np.n
     """
     image = fit_image(image)
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    figure, axes = _grid(*attention.shape[:2], image, side=1.25, top=0.26, left=0.22, right=0.5)
+    figure, axes = _grid(len(attention), len(words), image, side=1.25, top=0.26, left=0.22, right=0.5)
     for stage, (row, shares) in enumerate(zip(axes, attention, strict=True)):
         colors = ScalarMappable(Normalize(0, float(shares.max())), 'magma')
         for axis, word, share in zip(row, words, shares, strict=True):
