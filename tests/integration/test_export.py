@@ -19,7 +19,7 @@ from mmmagnet.apis import export as exporting
 from mmmagnet.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / 'tests'), str(ROOT / 'tests/docs'), str(ROOT / 'tools')]
+sys.path[:0] = [str(ROOT / 'tests/docs'), str(ROOT / 'tools')]
 
 from blocks import block_with  # noqa: E402
 from export import main  # noqa: E402
