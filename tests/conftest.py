@@ -130,7 +130,7 @@ def tiny_batch():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def released():
     """Make the content of a released file of a kind, whole with integer buffers, options and an optimizer's state."""
 

@@ -21,13 +21,19 @@ INPUTS = ('setup.py', 'pyproject.toml', 'requirements.txt', 'README.md', 'LICENS
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel of this checkout, built in a copy: a build writes into its sources."""
+def source(tmp_path_factory):
+    """A copy of this checkout: a build writes into its sources."""
     source = tmp_path_factory.mktemp('source')
     for name in INPUTS:
         shutil.copy(ROOT / name, source / name)
     for name in ('mmmagnet', 'configs', 'tools'):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__', '.mim'))
+    return source
+
+
+@pytest.fixture(scope='module')
+def wheel(source, tmp_path_factory):
+    """A wheel of this checkout."""
     out = tmp_path_factory.mktemp('wheel')
     options = ['--no-deps', '--no-build-isolation', '--no-index', '--no-cache-dir', '--wheel-dir', str(out)]
     command = [sys.executable, '-m', 'pip', 'wheel', *options, str(source)]
@@ -58,7 +64,7 @@ def bounds(requirement: Requirement) -> set[str]:
 
 
 def test_every_requirement_is_bounded(requirements):
-    assert set(requirements) == {'', 'onedl', 'openmmlab', 'backbones', 'parquet', 'custom', 'docs', 'dev'}
+    assert set(requirements) == {'', 'onedl', 'openmmlab', 'backbones', 'parquet', 'custom', 'export', 'docs', 'dev'}
     for requirement in (requirement for group in requirements.values() for requirement in group):
         assert bounds(requirement) in ({'>=', '<'}, {'=='}), str(requirement)
 
@@ -94,7 +100,7 @@ def test_wheel_carries_configs_tools_and_data(wheel):
         files = [
             path.relative_to(ROOT / folder)
             for path in (ROOT / folder).rglob('*')
-            if path.suffix in ('.py', '.sh', '.txt', '.yaml')
+            if path.suffix in ('.py', '.sh', '.txt', '.yaml', '.json')
         ]
         files = [path for path in files if '.mim' not in path.parts]
         assert files
@@ -104,6 +110,16 @@ def test_wheel_carries_configs_tools_and_data(wheel):
     assert {'mmmagnet/py.typed', 'mmmagnet/.mim/model-index.yml'} <= names
     assert {name.split('/')[0].split('-')[0] for name in names} == {'mmmagnet'}
     assert not [name for name in names if '__pycache__' in name or name.endswith('.pyc')]
+
+
+@pytest.mark.slow
+def test_editable_install_links_what_the_wheel_carries(source, tmp_path):
+    for _ in range(2):  # installed again
+        code = f'from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})'
+        subprocess.run([sys.executable, '-c', code], cwd=source, check=True, capture_output=True)
+    links = source / 'mmmagnet' / '.mim'
+    assert sorted(path.name for path in links.iterdir()) == ['configs', 'model-index.yml', 'tools']
+    assert (links / 'configs').resolve() == source / 'configs'
 
 
 @pytest.mark.slow
@@ -119,6 +135,9 @@ def test_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
         "config = load_config('configs/magnet_tiny_synthetic.py')\n"
         'MODELS.build(config.model)\n'
         "[TRANSFORMS.build(step) for step in config.train_pipeline if step['type'] == 'TokenizeExpression']\n"
+        "open('child.py', 'w').write('_base_ = \"mmmagnet::_base_/../magnet_tiny_synthetic.py\"')\n"
+        "child = load_config('child.py')\n"
+        'assert child.to_dict() == {**config.to_dict(), "work_dir": child.work_dir}\n'
         'print(mmmagnet.__file__)'
     )
     environment = {**os.environ, 'PYTHONPATH': str(target)}

@@ -2,6 +2,7 @@
 
 Example:
     python tools/infer.py image.png --text "the red circle" --checkpoint work_dirs/tiny/epoch_3.pth
+    python tools/infer.py photo.jpg --text "the man in red" --model magnet_swin-b_refcoco
     python tools/infer.py photos/ more/*.jpg --text "the dog" --text "its ball" --checkpoint epoch_40.pth --out-dir out
     python tools/infer.py --list requests.csv --checkpoint epoch_40.pth --out-dir out
 
@@ -19,6 +20,19 @@ from pathlib import Path
 from typing import Any
 
 
+class ListModels(argparse.Action):
+    """Print the released models and end."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print them."""
+        from mmmagnet.model_converters.model_zoo import list_models
+
+        for model in list_models():
+            state = 'here' if model.converted.is_file() else 'to download'
+            print(f'{model.name:<32}{model.image_size:<12}{state:<14}{model.licence}')
+        parser.exit()
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -28,7 +42,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('images', nargs='*', metavar='IMAGE', help='image file, folder of images, or http(s) address')
     parser.add_argument('--text', action='append', help='an expression for each image; may be given several times')
     parser.add_argument('--list', metavar='FILE', help='CSV or JSON lines with the columns image and expression')
-    parser.add_argument('--checkpoint', required=True, help='weights, with their config inside as training saves them')
+    weights = parser.add_mutually_exclusive_group(required=True)
+    weights.add_argument('--checkpoint', help='weights, with their config inside as training saves them')
+    weights.add_argument('--model', metavar='NAME', help='released model, downloaded at its first use')
+    parser.add_argument('--list-models', action=ListModels, nargs=0, help='print the names for --model, and end')
     parser.add_argument('--config', help='config file, instead of the one in the checkpoint; it is run')
     parser.add_argument(
         '--out-dir', default='outputs', help='folder of overlays, masks and results.json (default: outputs)'
@@ -38,6 +55,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if bool(args.list) == bool(args.images) or bool(args.images) != bool(args.text):
         parser.error('give IMAGE and --text, or --list FILE')
+    if args.model and args.config:
+        parser.error('--model has a config of its own; give --checkpoint with --config')
     return args
 
 
@@ -58,7 +77,7 @@ def infer(args: argparse.Namespace) -> int:
         files = [file for name in args.images for file in (image_files(name) if is_folder(name) else [name])]
         requests = [(str(file), args.text) for file in files]
     checkpoint = args.checkpoint if args.config else None
-    inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, args.device)
+    inferencer = ReferringInferencer(args.config or args.model or args.checkpoint, checkpoint, args.device)
     failed: dict[str, None] = {}
     with ResultFolder(args.out_dir) as folder:
         answers = inferencer.stream(requests, show_progress=len(requests) > 1, raise_errors=args.strict)

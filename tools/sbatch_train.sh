@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train under Slurm as a batch job that goes on by itself, from its last checkpoint, whenever it was pre-empted, requeued
-# or its node failed.
+# Train under Slurm as a batch job. After a pre-emption or a failed node it is requeued, and resumes from its last
+# checkpoint.
 set -euo pipefail
 # shellcheck source=tools/_launch.sh
 . "$(dirname "${BASH_SOURCE[0]}")/_launch.sh"

@@ -56,10 +56,10 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_types
+    from mmmagnet.engine.checks import check_scoring, check_types
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import ReferringVisualizationHook
-    from mmmagnet.evaluation import ReferringSegMetric
+    from mmmagnet.evaluation import ReferringSegMetric, describe_protocol, scoring_protocol
     from mmmagnet.evaluation.record import score_record
     from mmmagnet.utils.checkpoint import inference_model, load_weights
     from mmmagnet.utils.cli import end_on_sigterm, select_device
@@ -72,17 +72,22 @@ def test(args: argparse.Namespace) -> int:
     config.launcher = args.launcher
     setup_distributed(config)
     check_types(config)
+    check_scoring(config)
     if args.work_dir is None:  # MMEngine writes the config there, which a training must not lose
         config.work_dir = str(Path(config.work_dir) / 'test')
     config.load_from, config.resume = None, False
-    config.model = inference_model(config.model.to_dict())
+    config.model = inference_model(config.model.to_dict(), args.checkpoint)
     if args.show_dir is not None:
         config.visualizer = {'type': 'ReferringVisualizer', 'name': 'images'}
     changes = split_changes(config, args)
     config.update(next(iter(changes.values())))
 
     runner = Runner.from_cfg(config)
-    load_weights(getattr(runner.model, 'module', runner.model), args.checkpoint)
+    model = getattr(runner.model, 'module', runner.model)
+    load_weights(model, args.checkpoint)
+    protocol = scoring_protocol(config, getattr(model.decode_head, 'threshold', None))
+    if is_main_process():
+        print(f'protocol: {describe_protocol(protocol)}', flush=True)
     sha256 = file_sha256(args.checkpoint)
     if args.show_dir is not None:
         runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
@@ -101,6 +106,7 @@ def test(args: argparse.Namespace) -> int:
             swap_expressions=args.swap_expressions,
             metrics=metrics,
             report=reports[0] if reports else {},
+            protocol=protocol,
         )
         if is_main_process():
             print_scores(scores[split])

@@ -28,6 +28,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='automatic mixed precision (needs a GPU; float16 unless the config has optim_wrapper.dtype)',
     )
+    parser.add_argument(
+        '--save',
+        choices=['all', 'trainable'],
+        default='all',
+        help='what checkpoints hold; trainable leaves out frozen weights of the encoders, as their files have them',
+    )
     parser.add_argument('--data-root', help="prepared dataset folder, instead of the config's")
     parser.add_argument('--seed', type=int, help='seed of weights, order and expressions (randomness.seed)')
     parser.add_argument('--cfg-options', nargs='+', metavar='NAME=VALUE', help="settings that replace the config's")
@@ -44,7 +50,15 @@ def train(args: argparse.Namespace) -> int:
     """Run a training; returns the exit status."""
     from mmengine.runner import Runner
 
-    from mmmagnet.engine.checks import check_amp, check_tokenizers, check_types
+    from mmmagnet.engine.checks import (
+        check_amp,
+        check_compile,
+        check_monitored,
+        check_schedule,
+        check_scoring,
+        check_tokenizers,
+        check_types,
+    )
     from mmmagnet.engine.distributed import close_distributed, setup_distributed
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.resume import set_resume
@@ -60,6 +74,8 @@ def train(args: argparse.Namespace) -> int:
     config.launcher = args.launcher
     if args.seed is not None:
         config.merge_from_dict({'randomness.seed': args.seed})
+    if args.save == 'trainable':
+        config.merge_from_dict({'default_hooks.checkpoint.trainable_only': True})
     if args.amp:
         if config.optim_wrapper.get('type', 'OptimWrapper') not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ConfigError(f'--amp: optim_wrapper is a {config.optim_wrapper.type}; only an OptimWrapper can switch')
@@ -67,6 +83,9 @@ def train(args: argparse.Namespace) -> int:
         config.optim_wrapper = {**wrapper, 'type': 'AmpOptimWrapper'}
     setup_distributed(config)
     check_types(config)
+    check_compile(config)
+    check_scoring(config)
+    check_monitored(config)
     check_amp(config)
     if args.resume is not None:
         set_resume(config, None if args.resume == 'auto' else args.resume)
@@ -75,6 +94,7 @@ def train(args: argparse.Namespace) -> int:
 
     runner = Runner.from_cfg(config)
     check_tokenizers(config, runner.model)
+    check_schedule(config, runner.train_loop)
     if config.get('load_from'):
         runner.register_hook(StrictLoadHook(config.load_from, bool(config.get('resume'))))
     runner.train()

@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from tqdm import tqdm
 
 from mmmagnet.datasets.transforms.check_expression import check_expression
 from mmmagnet.datasets.transforms.expression import SampleExpression, TokenizeExpression
+from mmmagnet.model_converters import model_zoo
 from mmmagnet.models.segmentors import ReferringSegmentor
 from mmmagnet.registry import MODELS, TRANSFORMS
-from mmmagnet.utils.checkpoint import checkpoint_config, inference_model, load_weights
+from mmmagnet.utils.checkpoint import build_mapped, checkpoint_config, inference_model, load_weights
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
+from mmmagnet.utils.device import usable_device
 from mmmagnet.utils.errors import ConfigError, DataError
 from mmmagnet.utils.images import ImageLike, image_files, is_folder, read_image
 from mmmagnet.visualization import ReferringResult
@@ -35,8 +36,8 @@ class ReferringInferencer:
     all its expressions of a batch: reading, resizing, and the image encoder as far as it reads no text.
 
     Args:
-        model: Checkpoint with its config inside, as training saves it. With `checkpoint`: the model's config, a file,
-            which is run, or a `Config`.
+        model: Checkpoint with its config inside, as training saves it; or the name of a model of `model_zoo`, which is
+            downloaded once. With `checkpoint`: the model's config, a file, which is run, or a `Config`.
         checkpoint: Weights, as MMEngine saves them in training or as a plain state dict. Default: `model`.
         device: Default: an accelerator if there is one.
         batch_size: Expressions that are run at a time.
@@ -60,6 +61,9 @@ class ReferringInferencer:
         device: str | torch.device | None = None,
         batch_size: int = 16,
     ) -> None:
+        named = checkpoint is None and model_zoo.is_model_name(model)
+        if named:
+            model, checkpoint = model_zoo.fetch(str(model))
         stored = checkpoint is None
         if checkpoint is None:
             if isinstance(model, Config):
@@ -71,21 +75,25 @@ class ReferringInferencer:
             settings, source = load_config(model), str(model)
         if 'model' not in settings:
             raise ConfigError(f'{source}: has no `model`')
-        network, pipeline = inference_model(settings.model.to_dict()), _inference_pipeline(settings, source)
+        network = inference_model(settings.model.to_dict(), checkpoint)
+        pipeline = _inference_pipeline(settings, source)
         init_default_scope('mmseg')
         if stored:
             check_registered(network, MODELS, source)
             check_registered(pipeline, TRANSFORMS, source)
-        self.device = _device_of(device)
+        self.device = usable_device(device)
         self.batch_size = batch_size
         self.pipeline = Compose(pipeline)
         steps = self.pipeline.transforms
-        of_text = (SampleExpression, TokenizeExpression)
-        first = next((index for index, step in enumerate(steps) if isinstance(step, of_text)), 0)
+        of_text = [step for step in steps if isinstance(step, (SampleExpression, TokenizeExpression))]
+        first = steps.index(of_text[0]) if of_text else 0
         self._image_steps, self._expression_steps = steps[:first], steps[first:]
-        self._tokenizers = [step for step in steps if isinstance(step, TokenizeExpression)]
-        self.model = MODELS.build(network)
-        load_weights(self.model, checkpoint)
+        self._tokenizers = [step for step in of_text if isinstance(step, TokenizeExpression)]
+        if named:
+            self.model: Any = build_mapped(network, checkpoint)
+        else:
+            self.model = MODELS.build(network)
+            load_weights(self.model, checkpoint)
         self.model.to(self.device).eval()
         # a segmentor of one's own, and mmseg's padding at test, expect an image for each expression
         padding = getattr(self.model.data_preprocessor, 'test_cfg', None)
@@ -101,8 +109,8 @@ class ReferringInferencer:
         """Segment an image, or several.
 
         Args:
-            inputs: An image (file, http(s) address, PIL image, or RGB array (H_0, W_0, 3) uint8), a folder, a list or
-                generator of images; or, without `text`, pairs (image, expression or list of expressions).
+            inputs: An image (file, http(s) address, PIL image, or RGB array (H_0, W_0, 3) uint8), a folder, or a list
+                or iterator of images; without `text`, of pairs (image, expression or list of expressions).
             text: An expression or a list of expressions for each image.
             return_datasamples: Whether to give mmseg's data samples instead of results.
             show_progress: Whether a terminal shows a bar for several images.
@@ -116,17 +124,13 @@ class ReferringInferencer:
             DataError: If one is no image, is too large, or an expression is empty, over 10,000 characters long or no
                 text.
         """
-        several = is_folder(inputs) or isinstance(inputs, (list, tuple, Iterator))
-        if text is None:
-            if not several:
-                raise DataError('no expression is given: say what to segment')
-            requests: Any = inputs
-        elif several:
-            images: Any = image_files(inputs) if is_folder(inputs) else inputs  # type: ignore[arg-type]
-            requests = [(image, text) for image in images]
-        else:
-            requests = [(inputs, text)]
-        answers = list(self.stream(requests, return_datasamples, show_progress=several and show_progress))
+        given: Any = image_files(inputs) if is_folder(inputs) else inputs  # type: ignore[arg-type]
+        several = isinstance(given, (list, tuple, Iterator))
+        if text is None and (given is not inputs or not several):
+            raise DataError('no expression is given: say what to segment')
+        if text is not None:
+            given = [(image, text) for image in (given if several else [given])]
+        answers = list(self.stream(given, return_datasamples, several and show_progress))
         return answers if several else answers[0]
 
     def stream(
@@ -265,20 +269,6 @@ def _fits(batch: Sequence[_Item], item: _Item) -> bool:
     whole = [other for other in [*batch, item] if other.error is None]
     area = sum(other.pixels[..., 0].size for other in whole)
     return area <= MAX_PIXELS and len({other.inputs.shape for other in whole}) <= 1
-
-
-def _device_of(device: str | torch.device | None) -> torch.device:
-    try:
-        found = torch.device(device or get_device())
-    except RuntimeError as error:
-        raise ConfigError(f'device {device!r}: PyTorch knows no such device; give cpu or cuda') from error
-    if found.type == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError(f'device {str(device)!r}: PyTorch sees no GPU here; give cpu')
-    try:
-        torch.zeros(1, device=found).item()
-    except Exception as error:  # whatever a backend that is not there raises
-        raise ConfigError(f'device {str(device)!r}: cannot be used here; give cpu or cuda') from error
-    return found
 
 
 def _inference_pipeline(config: Config, source: str) -> list[dict[str, Any]]:

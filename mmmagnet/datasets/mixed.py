@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
@@ -17,7 +18,7 @@ from mmmagnet.registry import DATASETS
 
 from .randomness import ItemIndex, split_index
 from .refcoco import RefCOCODataset
-from .refs_io import read_refs
+from .refs_io import Refs
 
 
 @DATASETS.register_module()
@@ -51,6 +52,7 @@ class MixedReferringDataset(Dataset):
     """
 
     takes_epoch = True  # EpochSampler looks for it
+    get_cat_ids = RefCOCODataset.get_cat_ids
 
     def __init__(
         self, datasets: Sequence[dict[str, Any]], exclude_held_out: bool = True, lazy_init: bool = False
@@ -89,13 +91,14 @@ class MixedReferringDataset(Dataset):
         dataset = self.datasets[number]
         return dataset.prepare_data(index - self._ends[number] + len(dataset), (self.seed, epoch, index))
 
-    def _held_out(self) -> set[int]:
+    def _held_out(self) -> np.ndarray:
         """Ids of the images that no part may train on."""
         trained: dict[Path, set[str]] = defaultdict(set)
         for dataset in self.datasets:
             trained[Path(dataset.ann_file)].add(dataset.split)
+        held_out = np.empty(0, np.int64)
         if len(trained) == 1:
-            return set()
+            return held_out
         if not self.exclude_held_out:
             print_log(
                 'exclude_held_out=False: images of the val and test splits of these sets stay in training; scores on '
@@ -103,22 +106,11 @@ class MixedReferringDataset(Dataset):
                 'current',
                 logging.WARNING,
             )
-            return set()
-        held_out: set[int] = set()
+            return held_out
         for path, splits in trained.items():
-            found = {split: images for split, images in images_of_splits(path).items() if split not in splits}
-            print_log(
-                f'{path}: holds out the images of {", ".join(sorted(found)) or "no split"}: '
-                f'{len(set().union(*found.values()))}',
-                'current',
-            )
-            held_out.update(*found.values())
+            images = Refs(path).images_of_splits()
+            others = sorted(set(images) - splits)
+            found = np.unique(np.concatenate([held_out[:0], *(images[split] for split in others)]))
+            print_log(f'{path}: holds out the images of {", ".join(others) or "no split"}: {len(found)}', 'current')
+            held_out = np.union1d(held_out, found)
         return held_out
-
-
-def images_of_splits(path: Path) -> dict[str, set[int]]:
-    """Image ids by split, of a ``refs.jsonl``."""
-    images: dict[str, set[int]] = defaultdict(set)
-    for ref in read_refs(path):
-        images[ref['split']].add(ref['image_id'])
-    return images

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import itertools
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dataset import BaseDataset
+import numpy as np
+from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import print_log
+from PIL import Image
 
 from mmmagnet.registry import DATASETS
-from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.errors import ConfigError, DataError
 
+from .instances_io import Instances
 from .randomness import ItemIndex, seeded, split_index
-from .refs_io import count_distractors, read_instances, read_refs
+from .refs_io import Refs
 
 
 @DATASETS.register_module()
@@ -23,7 +26,8 @@ class RefCOCODataset(BaseDataset):
 
     A training item is a ref with all its sentences, of which the pipeline samples one each time. A test item is one
     (ref, sentence) pair, in the order of the file. Its `distractors` counts the other objects of its category in its
-    image, COCO's crowds left out. Items are kept serialised in one buffer, which forked workers share.
+    image, COCO's crowds left out. Items stay in the files; the places where they are fill a memory-mapped index,
+    which all workers and processes share (`IndexedFile`).
 
     ``dataset[i]`` is item i as epoch 0 shows it, and ``dataset[epoch, i]`` as another epoch does. All that is random in
     it follows from (seed, epoch, i): our transforms draw from ``results['rng']``, and Python's, NumPy's and PyTorch's
@@ -40,7 +44,6 @@ class RefCOCODataset(BaseDataset):
             reads them. Refs that are alone in their image are left out.
         text_field: Which text of a sentence is its expression: ``raw`` (read by MagNet and LAVT) or ``sent``, cleaned.
         indices: Use only these items, or the first so many.
-        serialize_data: Keep items in one shared buffer.
         lazy_init: Wait with reading until `full_init`.
 
     Attributes:
@@ -71,7 +74,6 @@ class RefCOCODataset(BaseDataset):
         swap_expressions: bool = False,
         text_field: str = 'raw',
         indices: int | Sequence[int] | None = None,
-        serialize_data: bool = True,
         lazy_init: bool = False,
     ) -> None:
         if swap_expressions and not test_mode:
@@ -82,13 +84,13 @@ class RefCOCODataset(BaseDataset):
         self.seed = 0
         self.swap_expressions = swap_expressions
         self.text_field = text_field
-        self._excluded: Collection[int] = ()
+        self._excluded = np.empty(0, np.int64)
         super().__init__(
             ann_file='refs.jsonl',
             data_root=str(data_root),
             data_prefix=data_prefix or dict(img_path='images'),
             indices=indices,
-            serialize_data=serialize_data,
+            serialize_data=False,  # the list of items is an array
             pipeline=list(pipeline),
             test_mode=test_mode,
             lazy_init=lazy_init,
@@ -102,51 +104,69 @@ class RefCOCODataset(BaseDataset):
         """
         if self._fully_initialized:
             raise RuntimeError(f'{self.ann_file}: is read already; build it with lazy_init=True to exclude images')
-        self._excluded = image_ids
+        self._excluded = np.array(list(image_ids), np.int64)
 
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """Read the split's refs and join their images and annotations."""
-        refs = self._read_refs()
-        instances = read_instances(Path(self.data_root, 'instances.json'), refs, count_objects=self.test_mode)
-        pairs: list[tuple[dict, list[dict]]] = [(ref, ref['sentences']) for ref in refs]
+    def load_data_list(self) -> np.ndarray:
+        """Choose the split's items.
+
+        Returns:
+            Ref, ref whose sentences it has, and number of the sentence (-1 for all) of each item, (items, 3).
+        """
+        self._refs = Refs(Path(self.ann_file))
+        rows = self._choose()
+        self._instances = Instances(Path(self.data_root, 'instances.json'))
+        self._instances.require(self._refs, rows)
+        pairs = np.stack([rows, rows], axis=1)
         if self.swap_expressions:
-            pairs = swap_sentences(refs)
-            left_out = f'{len(refs) - len(pairs)} of {len(refs)} refs are alone in their image'
-            if not pairs:
+            pairs = swap_sentences(self._refs, rows)
+            left_out = f'{len(rows) - len(pairs)} of {len(rows)} refs are alone in their image'
+            if not len(pairs):
                 raise DataError(f'{self.ann_file}: split {self.split!r} cannot swap expressions: {left_out}')
             print_log(f'{self.split}: expressions are swapped; {left_out} and left out', 'current')
-        items = []
-        for ref, sentences in pairs:
-            file_name, width, height = instances.images[ref['image_id']]
-            item = {
-                'img_path': f'{self.data_prefix["img_path"]}/{file_name}',
-                'height': height,
-                'width': width,
-                'segmentations': [instances.annotations[ann_id].segmentation for ann_id in ref['ann_ids']],
-                'ref_id': ref['ref_id'],
-                'split': self.split,
-            }
-            if not self.test_mode:
-                items.append({**item, 'sentences': [self._text(ref, sentence) for sentence in sentences]})
-                continue
-            distractors = count_distractors(ref, instances)
-            if distractors is not None:
-                item['distractors'] = distractors
-            for sentence in sentences:
-                extra = {'family': sentence['family']} if 'family' in sentence else {}
-                items.append(
-                    {**item, 'sentences': [self._text(ref, sentence)], 'sent_id': sentence['sent_id'], **extra}
-                )
-        return items
-
-    def _text(self, ref: dict, sentence: dict) -> str:
-        text = sentence.get(self.text_field)
-        if not isinstance(text, str):
+        speakers = pairs[:, 1]
+        unclean = speakers[~self._refs.cleaned[speakers]]
+        if self.text_field == 'sent' and unclean.size:
             raise DataError(
-                f'{self.ann_file}: ref {ref["ref_id"]} has a sentence without {self.text_field!r}: convert the set '
-                "again, or set text_field='raw'"
+                f"{self.ann_file}: ref {self._refs.read(unclean[0])['ref_id']} has a sentence without 'sent': convert "
+                "the set again, or set text_field='raw'"
             )
-        return text
+        numbers = np.full(len(pairs), -1)
+        if self.test_mode:
+            times = self._refs.sentences[speakers]
+            pairs = np.repeat(pairs, times, axis=0)
+            numbers = np.arange(len(pairs)) - np.repeat(np.cumsum(times) - times, times)
+        return np.column_stack([pairs, numbers]).astype(np.int32)
+
+    @force_full_init
+    def get_data_info(self, idx: int) -> dict[str, Any]:
+        """Read an item from the files.
+
+        Raises:
+            DataError: If a file has changed since it was opened.
+        """
+        row, speaker, number = self.data_list[idx].tolist()
+        ref = self._refs.read(row)
+        file_name, width, height = self._instances.image(ref['image_id'])
+        objects = {ann_id: self._instances.annotation(ann_id) for ann_id in ref['ann_ids']}
+        item = {
+            'img_path': f'{self.data_prefix["img_path"]}/{file_name}',
+            'height': height,
+            'width': width,
+            'segmentations': [objects[ann_id].segmentation for ann_id in ref['ann_ids']],
+            'ref_id': ref['ref_id'],
+            'split': self.split,
+            'sample_idx': idx if idx >= 0 else len(self) + idx,
+        }
+        sentences = ref['sentences'] if speaker == row else self._refs.read(speaker)['sentences']
+        if not self.test_mode:
+            return {**item, 'sentences': [sentence[self.text_field] for sentence in sentences]}
+        distractors = self._instances.count_distractors(ref['image_id'], objects.values())
+        if distractors is not None:
+            item['distractors'] = distractors
+        sentence = sentences[number]
+        if 'family' in sentence:
+            item['family'] = sentence['family']
+        return {**item, 'sentences': [sentence[self.text_field]], 'sent_id': sentence['sent_id']}
 
     def __getitem__(self, index: ItemIndex) -> Any:
         """Item `index`, or `(epoch, index)`, through the pipeline; never another one in its place."""
@@ -165,6 +185,10 @@ class RefCOCODataset(BaseDataset):
         try:
             with seeded(*(randomness or (self.seed, 0, idx))) as results['rng']:
                 packed = self.pipeline(results)
+        except Image.DecompressionBombError as error:
+            raise DataError(
+                f'{path}: too large ({error}); make the image smaller, and convert the set again'
+            ) from error
         except (OSError, SyntaxError) as error:  # what Pillow raises for damaged files
             if not Path(path).is_file():
                 raise DataError(
@@ -176,50 +200,58 @@ class RefCOCODataset(BaseDataset):
             raise DataError(f'{path}: a transform of the pipeline returned None; every item must come through')
         return packed
 
-    def _read_refs(self) -> list[dict]:
-        path = Path(self.ann_file)
-        refs: list[dict] = []
-        images_of: dict[str, set[int]] = defaultdict(set)
-        for ref in read_refs(path, self.split):
-            images_of[ref['split']].add(ref['image_id'])
-            if ref['split'] == self.split:
-                refs.append(ref)
-        if not refs:
-            raise DataError(f'{path}: split {self.split!r} has no refs; splits there: {", ".join(sorted(images_of))}')
-        own = images_of.pop(self.split)
-        if self._excluded:
-            refs, whole = [ref for ref in refs if ref['image_id'] not in self._excluded], len(refs)
-            kept = {ref['image_id'] for ref in refs}
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Nothing: MMEngine's ClassBalancedDataset asks.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(
+            'ClassBalancedDataset: an expression means an object and not a class, so there is nothing to balance; give '
+            'train_dataloader.dataset the RefCOCODataset itself'
+        )
+
+    def _choose(self) -> np.ndarray:
+        """Numbers of the split's refs, without those of excluded images."""
+        path, image_id, split = self.ann_file, self._refs.image_id, self.split
+        rows = self._refs.rows(split)
+        if not rows.size:
+            raise DataError(
+                f'{path}: split {split!r} has no refs; splits there: {", ".join(sorted(self._refs.splits))}'
+            )
+        images = self._refs.images_of_splits()
+        own = images.pop(split)
+        if self._excluded.size:
+            kept = rows[~np.isin(image_id[rows], self._excluded)]
+            images_kept = np.unique(image_id[kept])
             print_log(
-                f'{path}: split {self.split!r} excludes {whole - len(refs)} of its {whole} refs, on '
-                f'{len(own) - len(kept)} of its {len(own)} images',
+                f'{path}: split {split!r} excludes {len(rows) - len(kept)} of its {len(rows)} refs, on '
+                f'{len(own) - len(images_kept)} of its {len(own)} images',
                 'current',
             )
-            own, self._excluded = kept, ()
-            if not refs:
-                raise DataError(f'{path}: no ref of split {self.split!r} is left: all its images are held out')
-        shared = {split: len(own & images) for split, images in images_of.items() if own & images}
-        if shared and not self.test_mode:
+            if not kept.size:
+                raise DataError(f'{path}: no ref of split {split!r} is left: all its images are held out')
+            rows, own = kept, images_kept
+        shared = {other: np.intersect1d(own, theirs, assume_unique=True).size for other, theirs in images.items()}
+        if any(shared.values()) and not self.test_mode:
             print_log(
-                f'{path}: of the {len(own)} images of split {self.split!r}, other splits of this set have some too '
-                f'({", ".join(f"{split}: {number}" for split, number in sorted(shared.items()))}); used as published, '
-                'like the google partition of RefCOCOg, which is by object',
+                f'{path}: of the {len(own)} images of split {split!r}, other splits of this set have some too '
+                f'({", ".join(f"{other}: {number}" for other, number in sorted(shared.items()) if number)}); used as '
+                'published, like the google partition of RefCOCOg, which is by object',
                 'current',
             )
-        return refs
+        return rows
 
 
-def swap_sentences(refs: list[dict]) -> list[tuple[dict, list[dict]]]:
-    """Pairs of a ref and the sentences of the next ref of its image with another object, in a circle."""
-    by_image: dict[int, list[dict]] = defaultdict(list)
-    for ref in refs:
-        by_image[ref['image_id']].append(ref)
+def swap_sentences(refs: Refs, rows: np.ndarray) -> np.ndarray:
+    """Pairs of a ref and the next ref of its image with another object, in a circle; by their numbers, (pairs, 2)."""
+    ordered = rows[np.argsort(refs.image_id[rows], kind='stable')].tolist()
     pairs = []
-    for ref in refs:
-        group = by_image[ref['image_id']]
-        start = group.index(ref)
-        others = (group[(start + step) % len(group)] for step in range(1, len(group)))
-        other = next((other for other in others if other['ann_ids'] != ref['ann_ids']), None)
-        if other is not None:
-            pairs.append((ref, other['sentences']))
-    return pairs
+    for _, group in itertools.groupby(ordered, key=refs.image_id.__getitem__):
+        members = [(row, refs.objects(row)) for row in group]
+        for place, (row, objects) in enumerate(members):
+            others = members[place + 1 :] + members[:place]
+            other = next((other for other, others_objects in others if others_objects != objects), None)
+            if other is not None:
+                pairs.append((row, other))
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)

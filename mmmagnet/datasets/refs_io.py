@@ -1,140 +1,150 @@
-"""Reading a prepared folder: ``refs.jsonl`` line by line, and of ``instances.json`` what some refs need."""
+"""Reading a prepared folder: ``refs.jsonl`` line by line, and single refs of it by their number."""
 
 from __future__ import annotations
 
 import gc
 import json
-from collections import Counter
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+
+import numpy as np
 
 from mmmagnet.utils.errors import DataError
 
+from .indexed_file import IndexedFile
 
-class Annotation(NamedTuple):
-    """Outline and category of an object.
-
-    Attributes:
-        segmentation: Polygons or RLE.
-        category_id: Number of its category, None where the file has none.
-        crowd: Whether one outline surrounds several objects.
-    """
-
-    segmentation: Any
-    category_id: int | None
-    crowd: bool
+NO_SET = (
+    'no prepared set there; write it with tools/dataset_converters/refer.py (or synthetic.py), or give its folder as '
+    'data_root'
+)
 
 
-class Instances(NamedTuple):
-    """Images and objects of some refs.
-
-    Attributes:
-        images: File name, width and height (pixels) by id.
-        annotations: Objects that the refs name, by id.
-        objects: Number of objects by image and category, crowds left out; empty unless asked for.
-    """
-
-    images: dict[int, tuple[str, int, int]]
-    annotations: dict[int, Annotation]
-    objects: Counter[tuple[int, int]]
-
-
-def read_refs(path: Path, split: str | None = None, whole: bool = False) -> Iterator[dict]:
-    """Refs of a prepared folder, of all splits; each has a checked `split` and `image_id`.
+class Refs(IndexedFile):
+    """The refs of a prepared folder, in the order of its ``refs.jsonl``.
 
     Args:
         path: ``refs.jsonl``.
-        split: Split whose refs are checked whole.
-        whole: Check the refs of every split whole.
+        stamp: Size and time that the file must have. Default: any.
+
+    Attributes:
+        splits: Names of the splits.
+        image_id: Image of each ref, (refs,).
+        sentences: Number of sentences of each ref, (refs,).
+        cleaned: Whether every sentence of a ref has a text ``sent``, (refs,).
+
+    Raises:
+        DataError: If the file is missing or damaged.
+
+    Example:
+        >>> refs = Refs(Path('data/refcoco_unc/refs.jsonl'))
+        >>> refs.read(0)['sentences'][0]['raw']
+        'THE LADY WITH THE BLUE SHIRT'
+    """
+
+    missing = NO_SET
+
+    def __init__(self, path: Path, stamp: str | None = None) -> None:
+        super().__init__(path, stamp)
+        self.splits: list[str] = json.loads(self.columns['splits'].tobytes())
+        self.image_id = self.columns['image_id']
+        self.sentences = self.columns['sentences']
+        self.cleaned = self.columns['cleaned']
+
+    def scan(self) -> dict[str, np.ndarray]:
+        """Read all lines once, and check them."""
+        first, image_id, split, sentences, objects, object_start = (array('q') for _ in range(6))
+        cleaned = array('b')
+        codes: dict[str, int] = {}
+        for line_start, ref in read_refs(self.path):
+            first.append(line_start)
+            image_id.append(ref['image_id'])
+            split.append(codes.setdefault(ref['split'], len(codes)))
+            sentences.append(len(ref['sentences']))
+            cleaned.append(all(isinstance(sentence.get('sent'), str) for sentence in ref['sentences']))
+            object_start.append(len(objects))
+            objects.extend(ref['ann_ids'])
+        first.append(self.size)
+        object_start.append(len(objects))
+        columns = {'first': first, 'image_id': image_id, 'split': split, 'sentences': sentences}
+        columns |= {'objects': objects, 'object_start': object_start}
+        return {name: np.asarray(column) for name, column in columns.items()} | {
+            'cleaned': np.asarray(cleaned).astype(bool),
+            'splits': np.frombuffer(json.dumps(list(codes)).encode(), np.uint8),
+        }
+
+    def read(self, row: int) -> dict:
+        """A line of the file.
+
+        Raises:
+            DataError: If it is not what it was when the file was indexed.
+        """
+        first, end = self.columns['first'][row : row + 2].tolist()
+        ref = self.record(first, end - first)
+        try:
+            check_ref(ref)
+        except (KeyError, ValueError, TypeError, OverflowError):
+            raise self.changed() from None
+        known = int(self.image_id[row]), self.objects(row), int(self.sentences[row])
+        if known != (ref['image_id'], ref['ann_ids'], len(ref['sentences'])):
+            raise self.changed()
+        return ref
+
+    def objects(self, row: int) -> list[int]:
+        """Annotations of a ref."""
+        start, end = self.columns['object_start'][row : row + 2].tolist()
+        return self.columns['objects'][start:end].tolist()
+
+    def rows(self, split: str) -> np.ndarray:
+        """Numbers of the refs of a split."""
+        code = self.splits.index(split) if split in self.splits else -1
+        return np.flatnonzero(self.columns['split'] == code)
+
+    def images_of_splits(self) -> dict[str, np.ndarray]:
+        """Image ids by split, each once, in order."""
+        return {split: np.unique(self.image_id[self.rows(split)]) for split in self.splits}
+
+
+def read_refs(path: Path) -> Iterator[tuple[int, dict]]:
+    """Checked refs of a prepared folder, of all splits; each with the first byte of its line.
+
+    Args:
+        path: ``refs.jsonl``.
 
     Raises:
         DataError: If the file is missing or damaged.
     """
     if not path.is_file():
-        raise DataError(
-            f'{path}: no prepared set there; write it with tools/dataset_converters/refer.py (or synthetic.py), '
-            'or give its folder as data_root'
-        )
+        raise DataError(f'{path}: {NO_SET}')
+    start = 0
     with path.open('rb') as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 ref = json.loads(line)
-                if not isinstance(ref['split'], str) or not isinstance(ref['image_id'], int):
-                    raise TypeError(f'split is {ref["split"]!r:.60}, image_id is {ref["image_id"]!r:.60}')
-                if whole or ref['split'] == split:
-                    _check_ref(ref)
+                check_ref(ref)
             except KeyError as error:
                 raise DataError(f'{path}, line {number}: field {error} is missing; convert the set again') from error
-            except (ValueError, TypeError, RecursionError) as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 raise DataError(f'{path}, line {number}: not a ref ({error}); convert the set again') from error
-            yield ref
+            yield start, ref
+            start += len(line)
 
 
-def read_instances(path: Path, refs: list[dict], count_objects: bool) -> Instances:
-    """Read the images and objects of some refs.
-
-    Args:
-        path: ``instances.json``.
-        refs: Refs from `read_refs`.
-        count_objects: Count all objects, for `count_distractors`.
-
-    Raises:
-        DataError: If the file is missing or damaged, or lacks an image or object of a ref.
-    """
-    if not path.is_file():
-        raise DataError(f'{path}: is missing; convert the set again')
-    image_ids = {ref['image_id'] for ref in refs}
-    ann_ids = {ann_id for ref in refs for ann_id in ref['ann_ids']}
-    objects: Counter[tuple[int, int]] = Counter()
-
-    def needed(entry: dict) -> dict | None:  # the others are gone before the file is read to its end
-        if count_objects and 'category_id' in entry and 'image_id' in entry and not entry.get('iscrowd'):
-            objects[entry['image_id'], entry['category_id']] += 1
-        return None if 'segmentation' in entry and entry.get('id') not in ann_ids else entry
-
-    try:
-        with no_collection():
-            content = json.loads(path.read_text(encoding='utf-8'), object_hook=needed)
-        images = {
-            image['id']: (str(image['file_name']), int(image['width']), int(image['height']))
-            for image in content['images']
-            if image['id'] in image_ids
-        }
-        annotations = {
-            ann['id']: Annotation(ann['segmentation'], _category(ann), bool(ann.get('iscrowd')))
-            for ann in content['annotations']
-            if ann and ann['id'] in ann_ids
-        }
-    except KeyError as error:
-        raise DataError(f'{path}: field {error} is missing; convert the set again') from error
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise DataError(f'{path}: not COCO instances ({error}); convert the set again') from error
-    for ref in refs:
-        unknown = [ann_id for ann_id in ref['ann_ids'] if ann_id not in annotations]
-        if unknown or ref['image_id'] not in images:
-            what = f'annotation {unknown[0]}' if unknown else f'image {ref["image_id"]}'
-            raise DataError(f'{path}: has no {what}, which ref {ref["ref_id"]} names; convert the set again')
-    return Instances(images, annotations, objects)
-
-
-def _category(ann: dict) -> int | None:
-    """Number of an annotation's category, or None; raises TypeError for anything else."""
-    category_id = ann.get('category_id')
-    if category_id is not None and not isinstance(category_id, int):
-        raise TypeError(f'category_id is {category_id!r:.60}')
-    return category_id
-
-
-def count_distractors(ref: dict, instances: Instances) -> int | None:
-    """Number of other objects of a ref's category in its image, crowds left out; None if no category is known."""
-    own = [instances.annotations[ann_id] for ann_id in set(ref['ann_ids'])]
-    categories = {ann.category_id for ann in own if ann.category_id is not None}
-    if not categories:
-        return None
-    alike = sum(instances.objects[ref['image_id'], category_id] for category_id in categories)
-    return alike - sum(not ann.crowd and ann.category_id is not None for ann in own)
+def check_ref(ref: dict) -> None:
+    """Raise KeyError, TypeError, ValueError or OverflowError unless a line has the fields of a ref."""
+    for field, kind in (('split', str), ('ref_id', int), ('image_id', int), ('ann_ids', list), ('sentences', list)):
+        if not isinstance(ref[field], kind):
+            raise TypeError(f'{field} is {ref[field]!r:.60}')
+    if not all(isinstance(ann_id, int) for ann_id in ref['ann_ids']):
+        raise TypeError(f'ann_ids is {ref["ann_ids"]!r:.60}')
+    array('q', (ref['image_id'], *ref['ann_ids']))  # the index holds 64 bits
+    if not ref['sentences']:
+        raise ValueError(f'ref {ref["ref_id"]} has no sentences')
+    for sentence in ref['sentences']:
+        if not isinstance(sentence['raw'], str) or not isinstance(sentence['sent_id'], int):
+            raise TypeError(f'sentence {sentence!r:.60}')
+        sentence['raw'].encode()  # no tokenizer takes half a character
 
 
 @contextmanager
@@ -147,18 +157,3 @@ def no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _check_ref(ref: dict) -> None:
-    """Raise KeyError, TypeError or ValueError unless a line has the fields of a ref."""
-    for field, kind in (('ref_id', int), ('image_id', int), ('ann_ids', list), ('sentences', list)):
-        if not isinstance(ref[field], kind):
-            raise TypeError(f'{field} is {ref[field]!r:.60}')
-    if not all(isinstance(ann_id, int) for ann_id in ref['ann_ids']):
-        raise TypeError(f'ann_ids is {ref["ann_ids"]!r:.60}')
-    if not ref['sentences']:
-        raise ValueError(f'ref {ref["ref_id"]} has no sentences')
-    for sentence in ref['sentences']:
-        if not isinstance(sentence['raw'], str) or not isinstance(sentence['sent_id'], int):
-            raise TypeError(f'sentence {sentence!r:.60}')
-        sentence['raw'].encode()  # no tokenizer takes half a character

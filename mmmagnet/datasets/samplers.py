@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 
 import numpy as np
 from mmengine.dist import get_dist_info
@@ -27,7 +27,7 @@ class EpochSampler(Sampler):
         seed: Seed of the permutation, 0 by default. In a training it is ``randomness.seed``, which `EpochSamplerHook`
             sets.
         round_up: Repeat the first items so that every process gets as many.
-        infinite: Go on with the next epoch for ever, for MMEngine's iteration-based loop.
+        infinite: Go on with the next epoch for ever. `EpochSamplerHook` sets it for MMEngine's iteration-based loop.
 
     Raises:
         ConfigError: If the dataset takes no epoch, as MMEngine's wrappers.
@@ -66,14 +66,11 @@ class EpochSampler(Sampler):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         done, self.done = self.done, 0
         if self.infinite:
-            stream = itertools.chain.from_iterable(map(self._order, itertools.count(self.epoch)))
-            return itertools.islice(stream, self.rank + done, None, self.world_size)
+            return self._items(itertools.count(self.rank + done, self.world_size), self.epoch)
         left = max(self.size - done, 0)
         if self.round_up:
             left = -(-left // self.world_size) * self.world_size
-        return itertools.islice(
-            itertools.cycle(self._order(self.epoch)), self.rank + done, done + left, self.world_size
-        )
+        return self._items(range(self.rank + done, done + left, self.world_size), self.epoch)
 
     def __len__(self) -> int:
         """Items of this process in a whole epoch."""
@@ -98,12 +95,17 @@ class EpochSampler(Sampler):
         if num_samples < 0:
             raise ValueError(f'num_samples={num_samples}: cannot skip fewer than none')
         if not self.infinite:
-            raise ValueError('EpochSampler: an iteration-based training can be resumed only with infinite=True')
+            raise ValueError(
+                'EpochSampler: an iteration-based training is resumed with infinite=True, which EpochSamplerHook sets'
+            )
         self.start_at(num_samples * self.world_size)
 
-    def _order(self, epoch: int) -> Iterator[tuple[int, int]]:
-        """All items of an epoch."""
-        order = range(self.size)
-        if self.shuffle:
-            order = np.random.default_rng((self.seed or 0, epoch)).permutation(self.size).tolist()
-        return zip(itertools.repeat(epoch), order, strict=False)
+    def _items(self, places: Iterable[int], epoch: int) -> Iterator[tuple[int, int]]:
+        """Items at some places, ascending, from the start of an epoch on."""
+        order, known = np.arange(self.size), None
+        for place in places:
+            passed, place = divmod(place, self.size)
+            now = epoch + passed if self.infinite else epoch
+            if self.shuffle and known != now:
+                order, known = np.random.default_rng((self.seed or 0, now)).permutation(self.size), now
+            yield now, int(order[place])

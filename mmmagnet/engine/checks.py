@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,20 @@ import mmengine.registry
 import mmseg.registry
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import Registry
+from mmengine.runner import IterBasedTrainLoop
 
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.utils.config import SETTINGS, dataset_configs
 from mmmagnet.utils.errors import ConfigError
+
+VANISHING = ('PolyLR', 'WarmupPolyLR', 'CosineAnnealingLR')
+"""Schedules whose rate ends at `eta_min`, 0 by default."""
+
+
+FOREIGN = ('config', 'clip_grad')
+"""Settings whose ``type`` is of no registry: a text encoder's for transformers, and how MMEngine clips gradients."""
 
 
 def check_types(config: Config) -> None:
@@ -47,7 +57,7 @@ def _types(config: Any, path: str = '') -> Iterator[tuple[str, str]]:
     for key, value in config.items() if isinstance(config, dict) else enumerate(config):
         if key == 'type' and isinstance(value, str):
             yield f'{path}type', value
-        elif isinstance(value, (dict, list, tuple)) and key != 'config':  # of a text encoder, for transformers
+        elif isinstance(value, (dict, list, tuple)) and key not in FOREIGN:
             yield from _types(value, f'{path}{key}.')
 
 
@@ -65,6 +75,103 @@ def check_amp(config: Config) -> None:
             'optim_wrapper.type=AmpOptimWrapper: its mixed precision needs a GPU, and PyTorch sees none here; leave '
             '--amp out, or take a config with an OptimWrapper'
         )
+
+
+def check_compile(config: Config) -> None:
+    """Make sure that a training compiles the network and not its whole step.
+
+    Raises:
+        ConfigError: If it asks MMEngine's `compile`, which takes the optimizer along; PyTorch 2.13 fails on that.
+
+    Example:
+        >>> check_compile(Config(dict(model=dict(compile=dict(mode='default')))))
+    """
+    if config.get('compile') not in (None, False):
+        raise ConfigError('compile: takes the step of the optimizer along, which fails; set model.compile instead')
+
+
+def check_scoring(config: Config) -> None:
+    """Make sure that a config scores each pair of one set once, without test-time augmentation.
+
+    Raises:
+        ConfigError: If a pipeline has `TestTimeAug`, a model is mmseg's `SegTTAModel`, or a wrapper is scored.
+
+    Example:
+        >>> check_scoring(Config(dict(model=dict(type='ReferringSegmentor'))))
+    """
+    for name in ('val_dataloader', 'test_dataloader'):
+        dataset = (config.get(name) or {}).get('dataset') or {}
+        if {'dataset', 'datasets'} & dataset.keys():
+            raise ConfigError(
+                f'{name}.dataset.type={dataset["type"]!r}: sets are scored one at a time, each pair once; give the '
+                'RefCOCODataset itself'
+            )
+    looked_at = ('model', 'val_dataloader', 'test_dataloader', 'custom_hooks')
+    for name, kind in _types({name: config.get(name) or {} for name in looked_at}):
+        if kind.rpartition('.')[2] in ('TestTimeAug', 'SegTTAModel'):
+            raise ConfigError(
+                f'{name}={kind!r}: expressions are scored without test-time augmentation, as a flip changes left and '
+                'right; take the plain model and pipeline'
+            )
+
+
+def check_monitored(config: Config) -> None:
+    """Make sure that scores which hooks and schedules look at are ones of `ReferringSegMetric`.
+
+    MMEngine looks for them after the first validation.
+
+    Raises:
+        ConfigError: Naming the setting that lacks the prefix of the scores.
+
+    Example:
+        >>> check_monitored(Config(dict(val_evaluator=dict(type='ReferringSegMetric'), param_scheduler=[])))
+    """
+    evaluators = config.get('val_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if any(each.get('type') != 'ReferringSegMetric' for each in evaluators):
+        return  # whose scores are not known
+    prefixes = tuple(f'{each.get("prefix", "ref")}/' for each in evaluators if each.get('prefix', 'ref'))
+    settings = {'default_hooks.checkpoint.save_best': (config.get('default_hooks') or {}).get('checkpoint', {})}
+    for name in ('param_scheduler', 'custom_hooks'):
+        parts = config.get(name) or []
+        settings |= {f'{name}.{index}.monitor': part for index, part in enumerate(parts) if isinstance(part, dict)}
+    for name, part in settings.items():
+        asked = part.get(name.rpartition('.')[2]) or []
+        for score in [asked] if isinstance(asked, str) else asked:
+            if len(prefixes) == len(evaluators) > 0 and score != 'auto' and not score.startswith(prefixes):
+                raise ConfigError(f'{name}={score!r}: no score has this name; they begin with a prefix, as ref/mIoU')
+
+
+def check_schedule(config: Config, loop: Any) -> None:
+    """Warn where the learning rate stays 0 or never moves, or checkpoints come only at the end of a training.
+
+    Args:
+        config: Config of the training.
+        loop: Its training loop, one of MMEngine's two.
+
+    Example:
+        >>> check_schedule(config, runner.train_loop)  # doctest: +SKIP
+    """
+    steps, by_iteration = loop.max_iters, isinstance(loop, IterBasedTrainLoop)
+    schedule = config.get('param_scheduler') or []
+    for index, part in enumerate(schedule if isinstance(schedule, (list, tuple)) else []):
+        by_epoch = part.get('by_epoch', True)
+        length, whole = (len(loop.dataloader), loop.max_epochs) if by_epoch else (1, steps)
+        end = length * part.get('end', whole)
+        if end < steps and part['type'] in VANISHING and not part.get('eta_min'):
+            _warn(
+                f'the learning rate is 0 from step {end} of {steps} on: set param_scheduler.{index}.end='
+                f'{-(-steps // length)}, or train less'
+            )
+        if by_iteration and by_epoch and not part.get('convert_to_iter_based'):
+            _warn(f'param_scheduler.{index} counts epochs, which an IterBasedTrainLoop has none of: set by_epoch=False')
+    checkpoint = (config.get('default_hooks') or {}).get('checkpoint') or {}
+    if by_iteration and checkpoint.get('by_epoch', True):
+        _warn('an IterBasedTrainLoop saves only at its end: set default_hooks.checkpoint.by_epoch=False')
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
 
 
 def check_tokenizers(config: Config, model: Any) -> None:

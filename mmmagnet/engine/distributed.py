@@ -11,6 +11,13 @@ from mmengine.device import get_device
 
 from mmmagnet.utils.errors import ConfigError
 
+LAUNCHERS = {
+    'pytorch': ('RANK', 'tools/dist_train.sh (torchrun)'),
+    'slurm': ('SLURM_PROCID', 'tools/slurm_train.sh (srun)'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
+}
+"""Launcher -> a variable that it sets in every process, and what starts it."""
+
 
 def setup_distributed(config: Config) -> None:
     """Let the launcher of a config work on CPUs, and make sure that each process has a GPU elsewhere.
@@ -18,13 +25,20 @@ def setup_distributed(config: Config) -> None:
     MMEngine's launchers choose a GPU for each process and name it to DistributedDataParallel, which fails on CPUs.
 
     Raises:
-        ConfigError: If another launcher than ``pytorch`` runs on CPUs, or there are fewer GPUs than processes.
+        ConfigError: If the launcher did not start this process, another one than ``pytorch`` runs on CPUs, or there
+            are fewer GPUs than processes.
 
     Example:
         >>> setup_distributed(Config(dict(launcher='none')))
     """
     if config.launcher == 'none':
         return
+    variable, starter = LAUNCHERS[config.launcher]
+    if variable not in os.environ:
+        raise ConfigError(
+            f'--launcher {config.launcher}: {variable} is not set, as {starter} would; for a single process leave '
+            '--launcher out'
+        )
     if get_device() != 'cpu':
         seen, rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
         if get_device() == 'cuda' and rank >= seen:

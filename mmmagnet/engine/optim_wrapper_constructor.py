@@ -6,6 +6,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmmagnet.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmmagnet.utils.errors import ConfigError
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -22,10 +23,20 @@ class GroupingOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Example:
         >>> optim_wrapper = dict(  # of a config
         ...     constructor='GroupingOptimWrapperConstructor',
-        ...     optimizer=dict(type='AdamW', lr=5e-5),
+        ...     optimizer=dict(type='AdamW', lr=5e-5, weight_decay=0.01),
         ...     paramwise_cfg=dict(norm_decay_mult=0.0),
         ... )
+
+    Raises:
+        ConfigError: If `paramwise_cfg` multiplies a weight decay that the optimizer does not state.
     """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        if 'decay_mult' in str(paramwise_cfg) and 'weight_decay' not in (optim_wrapper_cfg.get('optimizer') or {}):
+            raise ConfigError(
+                'optim_wrapper.optimizer has no weight_decay, which paramwise_cfg multiplies: set it, or 0.0 for none'
+            )
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: int | float | None = None

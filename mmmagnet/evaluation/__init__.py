@@ -3,6 +3,7 @@
 from .bootstrap import Difference, compare, confidence_intervals
 from .breakdown import breakdown
 from .comparison import Comparison, compare_files
+from .protocol import describe_protocol, scoring_protocol
 from .referring_metric import ReferringSegMetric
 from .score_terms import ScoreTerms, score_terms
 
@@ -15,5 +16,7 @@ __all__ = [
     'compare',
     'compare_files',
     'confidence_intervals',
+    'describe_protocol',
     'score_terms',
+    'scoring_protocol',
 ]

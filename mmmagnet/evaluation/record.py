@@ -14,6 +14,7 @@ def score_record(
     swap_expressions: bool,
     metrics: dict[str, float],
     report: dict[str, dict[str, Any]],
+    protocol: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Scores of one split with all they depend on, plain values for JSON.
 
@@ -25,6 +26,7 @@ def score_record(
         swap_expressions: Whether each object was given the expression of another.
         metrics: Name -> value, as the test loop returns them.
         report: `ReferringSegMetric.report`, or an empty dict if another metric was used.
+        protocol: What `scoring_protocol` returned.
 
     Returns:
         Names -> plain values, with floats rounded to four digits.
@@ -40,6 +42,7 @@ def score_record(
         'pairs': next((account['scores']['pairs'] for account in report.values()), None),
         'resolution': next(iter(report), 'unknown'),  # that of names in `metrics` without one of their own
         'resolutions': _rounded(report),
+        'protocol': protocol or {},
         'swap_expressions': swap_expressions,
         'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         'mmmagnet': mmmagnet.__version__,

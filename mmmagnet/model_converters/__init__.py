@@ -8,7 +8,7 @@ from .lavt import LAVT
 from .magnet import MAGNET
 from .parity import Case, Difference, compare, load_cases
 from .rela import RELA
-from .release import CONVERTERS, Release, find_converter, read_release
+from .release import CONVERTERS, Release, convert_release, find_converter, read_release
 
 __all__ = [
     'CARIS',
@@ -23,6 +23,7 @@ __all__ = [
     'Difference',
     'Release',
     'compare',
+    'convert_release',
     'find_converter',
     'load_cases',
     'read_release',

@@ -1,4 +1,4 @@
-"""Released files: read without running anything in them, and told apart by their entries."""
+"""Released files: read without running anything in them, told apart by their entries, and made into ours."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from mmmagnet.registry import MODELS
 from mmmagnet.utils.checkpoint import load_file
-from mmmagnet.utils.errors import CheckpointError
+from mmmagnet.utils.config import load_config
+from mmmagnet.utils.errors import CheckpointError, ConfigError
+from mmmagnet.utils.io import atomic_write, file_sha256
+from mmmagnet.utils.paths import package_root
 
 from .caris import CARIS
 from .converter import Converter
@@ -72,12 +77,8 @@ def read_release(path: str | Path) -> Release:
             network.
     """
     content = load_file(path, allowed=[argparse.Namespace], mmap=True)
-    if zipfile.is_zipfile(path):  # torch.load does not look at the checksums
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise CheckpointError(
-                    f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again'
-                )
+    if zipfile.is_zipfile(path):
+        check_archive(Path(path))
     if not isinstance(content, dict):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a released checkpoint with `model`')
     if {'state_dict', 'meta'} <= content.keys():
@@ -93,6 +94,21 @@ def read_release(path: str | Path) -> Release:
     if isinstance(options, argparse.Namespace):
         options = vars(options)
     return Release(find_converter(entries, path), entries, options if isinstance(options, dict) else {})
+
+
+def check_archive(path: Path) -> None:
+    """Check the checksums of an archive, which `torch.load` does not.
+
+    Raises:
+        CheckpointError: If one is wrong, or the archive cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises several kinds on an index that PyTorch passes over
+        raise CheckpointError(f'{path}: its index is damaged ({error}): get the file again') from error
+    if damaged:
+        raise CheckpointError(f'{path}: {damaged} in it has a wrong checksum: the file is damaged, get it again')
 
 
 def _tensors(entries: Any, source: str) -> dict[str, Tensor]:
@@ -113,3 +129,54 @@ def _tensors(entries: Any, source: str) -> dict[str, Tensor]:
             raise CheckpointError(f'{source}: {short} is there twice, with and without module.: keep one')
         plain[short] = value
     return plain
+
+
+def convert_release(
+    source: str | Path, out: str | Path, config: str | Path | None = None, kind: str | None = None
+) -> tuple[str, int, int]:
+    """Write one of our checkpoints, config included, from a released one, whose tensors are read as they are written.
+
+    Args:
+        source: Released file.
+        out: File to write, whole or not at all.
+        config: Config file of its network, which is run. Default: the method's published one.
+        kind: Method that the file must be of. Default: any.
+
+    Returns:
+        The method, and how many entries were written and how many of `source` have no effect on masks.
+
+    Raises:
+        FileNotFoundError: If `source` or `config` is not there.
+        CheckpointError: If `source` is damaged, of another method, or does not fit the network.
+        ConfigError: If `config` makes no such network.
+        OSError: If `out` cannot be written.
+    """
+    converter, entries, options = read_release(source)
+    if kind not in (None, converter.kind):
+        raise CheckpointError(f'{source}: holds a network of {converter.kind}, expected one of {kind}')
+    path = config or package_root() / 'configs' / converter.config
+    settings = load_config(path)
+    if not {'backbone', 'text_encoder', 'neck', 'decode_head'} <= settings.get('model', {}).keys():
+        raise ConfigError(f'{path}: has no model of backbone, text_encoder, neck and decode_head')
+    settings.model = converter.apply_options(settings.model.to_dict(), options, str(source))
+    init_default_scope('mmseg')
+    try:
+        with torch.device('meta'):  # names and shapes suffice
+            own = MODELS.build(settings.model).state_dict()
+    except ValueError as error:
+        raise ConfigError(f'{path}: no network can be built with the options of {source}: {error}') from error
+    weights, unused = converter.convert(entries, own, source)
+    note = {
+        'from': Path(source).name,
+        'sha256': file_sha256(source),
+        'network': converter.kind,
+        'converter': 'mmmagnet.model_converters.convert_release',
+        'unused': unused,
+    }
+    try:
+        with atomic_write(out, 'wb') as file:
+            torch.save({'meta': {'cfg': settings.pretty_text, 'official': note}, 'state_dict': weights}, file)
+    except (OSError, RuntimeError) as error:  # PyTorch's own of a disk that fills in the middle
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f'{out}: cannot be written, is the disk full? ({cause})') from error
+    return converter.kind, len(weights), len(unused)

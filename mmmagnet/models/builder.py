@@ -1,4 +1,4 @@
-"""Building parts of a network whose sizes others know."""
+"""Building the parts of a network, each with the sizes that it takes from the other parts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmmagnet.registry import MODELS
 
 
 def build_part(config: dict, known: Mapping[str, Any]) -> Any:
-    """Build a registered module, filling in what its constructor asks for by name and its config leaves out.
+    """Build a registered module, and fill in the constructor arguments that its config leaves out.
 
-    A head of mmseg reads the maps that its ``in_index`` names, one or several, and gets their channels alone.
+    A head of mmseg has an ``in_index``, which names one map or several: it gets the channels of these maps only.
 
     Args:
-        config: With `type`.
-        known: Name -> value of what other parts tell, such as ``text_channels``.
+        config: Config of the module, with `type`.
+        known: Values that the other parts of the network determine, by argument name, such as ``text_channels``.
 
     Raises:
         KeyError: If the type is not registered.
-        ValueError: If the config has another value than other parts tell, or ``in_index`` a map that is not there.
+        ValueError: If the config contradicts `known`, or ``in_index`` names a map that does not exist.
     """
     part = MODELS.get(config['type']) if isinstance(config['type'], str) else config['type']
     if part is None:
@@ -49,7 +49,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _parameters(part: type) -> dict[str, inspect.Parameter]:
-    """What a constructor takes by name, those included that it only hands on to its base."""
+    """Arguments of a constructor, and those that it passes on to its base class as keywords."""
     found: dict[str, inspect.Parameter] = {}
     for base in part.__mro__:
         if '__init__' not in vars(base):

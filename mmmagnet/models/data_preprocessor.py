@@ -25,9 +25,16 @@ class ReferringPreProcessor(SegDataPreProcessor):
         mean: Mean of R, G and B, 0 to 255.
         std: Standard deviation of R, G and B.
         bgr_to_rgb: Whether images come as BGR.
+        size: In training, images are padded to this height and width, in pixels.
         size_divisor: In training, sides are padded to multiples of it, in pixels.
+        pad_val: Value of padded pixels, after normalisation.
+        seg_pad_val: Value of padded pixels of the mask. 255 is unknown, and counts in no loss.
+        test_cfg: ``size`` or ``size_divisor`` of padding when testing; predictions leave it out again.
         trim_words: Whether to trim. `torch.compile` compiles again for each new length, so set it to False there.
             `ReferringSegmentor` asks for False where a part reads padded words.
+
+    Raises:
+        ValueError: If both `size` and `size_divisor` are given.
 
     Example:
         >>> preprocessor = ReferringPreProcessor(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True)
@@ -39,10 +46,26 @@ class ReferringPreProcessor(SegDataPreProcessor):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         bgr_to_rgb: bool = False,
-        size_divisor: int = 1,
+        size: Sequence[int] | None = None,
+        size_divisor: int | None = 1,
+        pad_val: float = 0,
+        seg_pad_val: int = 255,
+        test_cfg: dict | None = None,
         trim_words: bool = True,
     ) -> None:
-        super().__init__(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb, size_divisor=size_divisor)
+        size_divisor = size_divisor or 1
+        if size is not None and size_divisor > 1:
+            raise ValueError(f'size={size!r} and size_divisor={size_divisor}: give one of them')
+        super().__init__(
+            mean=mean,
+            std=std,
+            bgr_to_rgb=bgr_to_rgb,
+            size=None if size is None else tuple(size),
+            size_divisor=size_divisor if size is None else None,
+            pad_val=pad_val,
+            seg_pad_val=seg_pad_val,
+            test_cfg=test_cfg,
+        )
         # an argument of MMEngine's that mmseg's does not hand on: a batch goes to the GPU while the last step runs
         self._non_blocking = True
         self.trim_words = trim_words
@@ -84,11 +107,7 @@ class MultiSizePreProcessor(ReferringPreProcessor):
     Args:
         sizes: Sides to choose from, each as likely, in pixels.
         seed: Seed of the sizes.
-        mean: Mean of R, G and B, 0 to 255.
-        std: Standard deviation of R, G and B.
-        bgr_to_rgb: Whether images come as BGR.
-        size_divisor: In training, sides are padded to multiples of it before the squash, in pixels.
-        trim_words: See `ReferringPreProcessor`.
+        **settings: Those of `ReferringPreProcessor`; images are padded before the squash.
 
     Raises:
         ValueError: If `sizes` are none, or below 1.
@@ -102,13 +121,9 @@ class MultiSizePreProcessor(ReferringPreProcessor):
         self,
         sizes: Sequence[int],
         seed: int = 0,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        bgr_to_rgb: bool = False,
-        size_divisor: int = 1,
-        trim_words: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(mean, std, bgr_to_rgb, size_divisor, trim_words)
+        super().__init__(**settings)
         if not sizes or min(sizes) < 1:
             raise ValueError(f'MultiSizePreProcessor: sizes={sizes!r} are not sides in pixels')
         self.sizes = tuple(sizes)

@@ -28,7 +28,7 @@ class Features:
 
     @classmethod
     def of_maps(cls, maps: Sequence[Tensor]) -> Features:
-        """Features of a network without text: the words are none, (B, 0, 0)."""
+        """Features of a network without text: zero words, (B, 0, 0)."""
         last = maps[-1]
         return cls(maps, last.permute(0, 2, 3, 1), last.new_zeros(len(last), 0, 0), last.new_zeros(len(last), 0))
 
@@ -50,8 +50,7 @@ class Decoded:
     Attributes:
         logits: (B, 1, h, w) of the foreground, or (B, 2, h, w) of background and foreground, at the head's own size.
         mask_features: (B, E, H_1, W_1), the features that the logits are read from.
-        target_score: Probability (B,) that the image shows what the expression means. None of a head that takes it for
-            granted.
+        target_score: Probability (B,) that the image shows what the expression means. None if the head assumes it.
     """
 
     logits: Tensor

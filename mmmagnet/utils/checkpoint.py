@@ -15,8 +15,12 @@ from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mmmagnet.registry import MODELS
 
 from .errors import CheckpointError
+from .trainable_checkpoint import FROZEN, fill_frozen
 
 TRAINING_ONLY = ('auxiliary_head.',)
 """Beginnings of the entries that inference neither builds nor asks a checkpoint for."""
@@ -116,20 +120,51 @@ def checkpoint_config(path: str | Path) -> Config:
     return config_from_text(text, source=f'{path} (meta.cfg)')
 
 
-def inference_model(model: dict[str, Any]) -> dict[str, Any]:
-    """A model config without what only training reads: auxiliary heads, compiling, pretrained files, initialisation."""
-    kept = {name: value for name, value in model.items() if name not in ('auxiliary_head', 'compile')}
-    return _without_initialisation(kept)
+def inference_model(model: dict[str, Any], checkpoint: str | Path | None = None) -> dict[str, Any]:
+    """A model config without what only training reads: auxiliary heads, self-distillation, compiling, initialisation.
+
+    Args:
+        model: The model's config.
+        checkpoint: What will be loaded. Pretrained files stay in the config if it leaves frozen weights out.
+    """
+    training_only = ('auxiliary_head', 'compile', 'self_distillation')
+    kept = {name: value for name, value in model.items() if name not in training_only}
+    content = {} if checkpoint is None else load_file(checkpoint, mmap=True)
+    return kept if isinstance(content, dict) and FROZEN in content else _without_initialisation(kept)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint into a model that must have the same entries, auxiliary heads aside.
 
+    Frozen weights that it leaves out (`trainable_checkpoint`) come from the model's pretrained files.
+
     Raises:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
     """
-    load_checked(model, read_checkpoint(path), path, skip=TRAINING_ONLY)
+    content = load_file(path)
+    weights = state_dict_of(content, path)
+    if FROZEN in content:
+        weights = fill_frozen(model, content[FROZEN], weights, path)
+    load_checked(model, weights, path, skip=TRAINING_ONLY)
+
+
+def build_mapped(config: dict[str, Any], path: str | Path) -> nn.Module:
+    """Build a model whose weights stay in a file until they are used, so that memory never holds them twice.
+
+    Args:
+        config: Of a model without auxiliary heads.
+        path: Checkpoint that nobody changes in place while the model is in use. The model takes its types.
+
+    Raises:
+        FileNotFoundError: If `path` is not there.
+        CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
+    """
+    with _NoInitialisation():
+        model: nn.Module = MODELS.build(config)
+    weights = state_dict_of(load_file(path, mmap=True), path)
+    load_checked(model, weights, path, skip=TRAINING_ONLY, assign=True)
+    return model
 
 
 def load_checked(
@@ -139,6 +174,7 @@ def load_checked(
     fix: str = SAME_CONFIG,
     skip: tuple[str, ...] = (),
     partial: bool = False,
+    assign: bool = False,
 ) -> list[str]:
     """Load weights into a module once their names and shapes are known to fit; nothing is loaded if they do not.
 
@@ -149,6 +185,7 @@ def load_checked(
         fix: What the user can do, for messages.
         skip: Beginnings of entries that neither side must have.
         partial: Whether entries may be missing on either side. Shapes must fit, and one entry at least.
+        assign: Whether the module takes the tensors themselves instead of copies, and so their types.
 
     Returns:
         Names of the module's entries that keep their values.
@@ -163,7 +200,7 @@ def load_checked(
     """
     own = module.state_dict()
     missing = check_entries(own, weights, source, fix, skip, partial)
-    module.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False)
+    module.load_state_dict({name: weights[name] for name in own if name in weights}, strict=False, assign=assign)
     return missing
 
 
@@ -238,6 +275,17 @@ def _history_method(owner: Any, name: str) -> Any:
     if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
         raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
     return getattr(owner, name)
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Parameters are allocated and not written, so they take no memory; buffers are made as ever."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        changed = args[0] if args else (kwargs or {}).get('tensor')  # `torch.nn.init` names it
+        in_place = re.fullmatch(r'[a-z]\w*[a-z]_', func.__name__) and func is not Tensor.requires_grad_
+        if func.__name__ in ('normal_', 'uniform_') or (in_place and isinstance(changed, nn.Parameter)):
+            return changed
+        return func(*args, **(kwargs or {}))
 
 
 def _without_initialisation(value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 from .errors import CheckpointError, ConfigError, DataError, TrainingError
 
 USER_ERRORS = (DataError, TrainingError, CheckpointError, ConfigError, OSError)
+MAX_MESSAGE = 1500  # characters; what a damaged file holds may be in a message
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -28,19 +29,29 @@ def run_command(command: Callable[[], int]) -> int:
     except USER_ERRORS as error:
         print(f'error: {one_line(error)}', file=sys.stderr)
         return 2
+    except ImportError as error:
+        if 'pip install' not in str(error):
+            raise
+        print(f'error: {one_line(error)}', file=sys.stderr)  # of an optional package, as MMEngine's TensorBoard backend
+        return 2
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
 
 
 def one_line(error: BaseException) -> str:
-    """Message of an error without line breaks; of an error in a data worker, the end of the traceback it carries."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f'{error.filename}: {error.strerror}'
+    """Message of an error without line breaks; of an error in a data worker, the end of the traceback it carries.
+
+    The middle of a long one is left out, so that file and fix can be read.
+    """
     text = str(error).strip() or type(error).__name__
-    if 'Original Traceback (most recent call last)' in text:  # PyTorch's
+    if isinstance(error, OSError) and error.filename is not None:
+        text = f'{error.filename}: {error.strerror}'
+    elif 'Original Traceback (most recent call last)' in text:  # PyTorch's
         text = text.splitlines()[-1].split(': ', 1)[-1]
-    return ' '.join(text.split())
+    text = ' '.join(text.split())
+    half = MAX_MESSAGE // 2
+    return text if len(text) <= MAX_MESSAGE else f'{text[:half]} ... {text[-half:]}'
 
 
 def end_on_sigterm(at_once: bool = False) -> None:

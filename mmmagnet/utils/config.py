@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 
-from .config_text import check_registered, config_from_text
+from .config_text import check_registered, config_from_text, value_from_text
 from .errors import ConfigError
 
 __all__ = ['ConfigError', 'check_registered', 'config_from_text', 'dataset_configs', 'load_config', 'parse_options']
@@ -28,6 +30,8 @@ SETTINGS = {
     'sync_bn',
 }
 """Settings that MMEngine reads from a config: arguments of its Runner, and those it looks up by name."""
+
+MODULE2PACKAGE['mmmagnet'] = 'mmmagnet'  # so that a config inherits ours: _base_ = 'mmmagnet::mix/magnet_resnet50.py'
 
 
 def load_config(
@@ -64,6 +68,7 @@ def load_config(
         config = Config.fromfile(str(found))
     except Exception as error:  # whatever a Python file may raise
         raise ConfigError(f'{path}: {type(error).__name__}: {error}') from error
+    _remove_scope(list(config.values()))
     for option in options or {}:
         _check_option(config, option)
     try:
@@ -81,21 +86,32 @@ def load_config(
 
 
 def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """Options of a command line, ``['train_cfg.max_epochs=1', ...]``, read by MMEngine's DictAction.
+    """Options of a command line, ``['train_cfg.max_epochs=1', ...]``.
+
+    MMEngine's DictAction reads them, but for dicts, which it cannot read.
 
     Raises:
-        ConfigError: If one has no ``=``.
+        ConfigError: If one has no ``=``, or its value cannot be read.
 
     Example:
         >>> parse_options(['train_cfg.max_epochs=1', 'load_from=a.pth'])
         {'train_cfg.max_epochs': 1, 'load_from': 'a.pth'}
     """
-    for pair in pairs or ():
-        if '=' not in pair:
-            raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
-    return dict(parser.parse_args(['--cfg-options', *pairs] if pairs else []).cfg_options)
+    options: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, value = pair.partition('=')
+        if not equals:
+            raise ConfigError(f'--cfg-options: {pair!r} is not of the form name=value')
+        if re.search(r'(^|[\[(,])\s*(dict\(|{)', value):
+            options[name] = value_from_text(value, f'--cfg-options {name}')
+            continue
+        try:
+            options |= parser.parse_args(['--cfg-options', pair]).cfg_options
+        except (AssertionError, RecursionError) as error:  # of brackets
+            raise ConfigError(f'--cfg-options {name}: {value!r} cannot be read: {error}') from error
+    return options
 
 
 def dataset_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
@@ -112,6 +128,15 @@ def dataset_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield dataset
     for part in [dataset['dataset']] if 'dataset' in dataset else dataset.get('datasets', []):
         yield from dataset_configs(part)
+
+
+def _remove_scope(node: Any) -> None:
+    """Take out the name of this package, which MMEngine notes in what is inherited; its parts are in mmseg's scope."""
+    if isinstance(node, dict) and node.get('_scope_') == 'mmmagnet':
+        del node['_scope_']
+    if isinstance(node, (dict, list, tuple)):
+        for part in node.values() if isinstance(node, dict) else node:
+            _remove_scope(part)
 
 
 def _set_data_root(loader: dict[str, Any], name: str, data_root: str) -> None:

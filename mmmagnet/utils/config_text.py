@@ -96,6 +96,28 @@ def _is_registered(name: Any, registry: Registry) -> bool:
     return False
 
 
+def value_from_text(text: str, source: str) -> Any:
+    """A value of constants, lists, tuples, dicts and calls of ``dict``, read without running it.
+
+    Args:
+        text: The value, as in a config file.
+        source: Its origin, for messages.
+
+    Raises:
+        ConfigError: If the text is anything else.
+
+    Example:
+        >>> value_from_text("[dict(type='EMAHook')]", '--cfg-options custom_hooks')
+        [{'type': 'EMAHook'}]
+    """
+    try:
+        return _literal(ast.parse(text, mode='eval').body)
+    except (ConfigError, SyntaxError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise ConfigError(
+            f'{source}: {text!r} is no value: write it as in a config file, in quotes, as "[dict(type=\'EMAHook\')]"'
+        ) from error
+
+
 def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(ast.fix_missing_locations(_AsLiterals().visit(node)))

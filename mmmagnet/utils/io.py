@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import IO, Any
 def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO[Any]]:
     """An open file that becomes `path` when the block ends without an error.
 
-    The bytes go to ``<path>.<pid>.part`` in the same folder and reach the disk before the rename. After an error, or a
-    kill, `path` is what it was before. An error removes the part; only a kill can leave it behind.
+    The bytes go to ``<path>.<random>.part`` in the same folder and reach the disk before the rename. After an error, or
+    a kill, `path` is what it was before. An error removes the part; only a kill can leave it behind.
 
     Example:
         >>> with atomic_write('scores.jsonl') as file:
@@ -34,7 +35,7 @@ def atomic_write(path: str | Path, mode: str = 'w') -> Iterator[IO[Any]]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    part = path.with_name(f'{path.name}.{secrets.token_hex(8)}.part')  # another machine may have this process's id
     text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
     try:
         with part.open(mode, **text) as file:

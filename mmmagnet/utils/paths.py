@@ -10,6 +10,13 @@ from .errors import DataError
 _SCHEME = 'package://'
 
 
+def package_root() -> Path:
+    """Folder that holds `configs` and `tools`: the checkout, or ``mmmagnet/.mim`` of an installed package."""
+    package = Path(__file__).parents[1]
+    carried = package / '.mim'
+    return carried if carried.is_dir() else package.parent
+
+
 def resolve_model_path(name: str) -> str:
     """Folder that ``package://module/sub/folder`` names; any other name unchanged.
 

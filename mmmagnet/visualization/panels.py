@@ -55,8 +55,8 @@ def draw_panels(
         648
     """
     image = np.ascontiguousarray(image[..., :3], dtype=np.uint8)
-    size = _panel_size(image.shape[:2], min_side, max_side)
-    base = _resize_image(image, size)
+    base = fit_image(image, min_side, max_side)
+    size = base.shape[:2]
     font_size = max(14, min(size) // 20)
 
     panels = {'image': base} if with_image or (gt_mask is None and pred_mask is None) else {}
@@ -113,6 +113,20 @@ def overlay_mask(
     line = _coverage(width / 2 - np.abs(inside))
     drawn += (np.asarray(color, np.float32) - drawn) * line
     return np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
+
+
+def fit_image(image: np.ndarray, min_side: int = 300, max_side: int = 640) -> np.ndarray:
+    """An image at the size at which it is drawn.
+
+    Args:
+        image: RGB, (h, w, 3) uint8.
+        min_side: Short side (pixels) to which smaller images are enlarged by a whole factor.
+        max_side: Long side (pixels) to which larger images are reduced.
+
+    Returns:
+        RGB (H, W, 3) uint8.
+    """
+    return _resize_image(image, _panel_size(image.shape[:2], min_side, max_side))
 
 
 def contact_sheet(images: Sequence[np.ndarray], columns: int = 2, width: int | None = None) -> np.ndarray:

@@ -46,6 +46,13 @@ class ReferringVisualizer(Visualizer):
         super().__init__(name=name, vis_backends=vis_backends, save_dir=save_dir)
         self.dimming, self.min_side, self.max_side, self.with_image = dimming, min_side, max_side, with_image
 
+    @classmethod
+    def get_instance(cls, name: str, **settings: Any) -> ReferringVisualizer:
+        """The instance of a name, as of all of MMEngine's. With settings a new one: a training logs into its folder."""
+        if settings:
+            cls._instance_dict.pop(name, None)
+        return super().get_instance(name, **settings)
+
     @master_only
     def add_datasample(
         self,

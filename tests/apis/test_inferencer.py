@@ -109,7 +109,8 @@ def test_errors_in_the_place_of_results(inferencer, pixels, tmp_path):
     assert isinstance(next(answers), ReferringResult)  # what came before is not lost
     with pytest.raises(DataError, match='expression 1 of 1 is empty'):
         next(answers)
-    for wrong in (pixels, 'a.png', 5):
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    for wrong in (pixels, 'a.png', 5, tmp_path):
         with pytest.raises(DataError, match='no expression is given'):
             inferencer(wrong)
 

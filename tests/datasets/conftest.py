@@ -77,7 +77,7 @@ def write_set(content, root):
     (root / 'images').mkdir(parents=True)
     rng = np.random.default_rng(0)
     for image in content['images']:
-        pixels = rng.integers(0, 256, (image.get('height', 9), image['width'], 3), np.uint8)
+        pixels = rng.integers(0, 256, (int(image.get('height', 9)), image['width'], 3), np.uint8)
         Image.fromarray(pixels).save(root / 'images' / image['file_name'])
     (root / 'refs.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in content['refs']))
     (root / 'instances.json').write_text(json.dumps({key: content[key] for key in content if key != 'refs'}))

@@ -96,9 +96,8 @@ def test_indices(prepared):
             dataset[index]
 
 
-@pytest.mark.parametrize('serialize_data', [True, False])
-def test_subsets(prepared, serialize_data):
-    settings = dict(data_root=prepared, split='val', test_mode=True, serialize_data=serialize_data)
+def test_subsets(prepared):
+    settings = dict(data_root=prepared, split='val', test_mode=True)
     whole = RefCOCODataset(**settings)
     for subset in (RefCOCODataset(**settings, indices=[2, 0]), whole.get_subset([2, 0])):
         assert [(item['ref_id'], item['sample_idx']) for item in subset] == [(4, 0), (3, 1)]
@@ -114,7 +113,7 @@ def test_lazy_until_used(prepared):
 
 def test_keeps_only_what_the_split_needs(prepared):
     dataset = RefCOCODataset(data_root=prepared, split='train')
-    assert not dataset.data_list
+    assert dataset.data_list.nbytes == 3 * 3 * 4
     # annotations 13 to 15 belong to val or to nobody
     kept = [segmentation for item in dataset for segmentation in item['segmentations']]
     assert len(kept) == 3
@@ -272,6 +271,14 @@ def test_unreadable_images(prepared, test_mode):
             dataset[0]
     path.unlink()
     with pytest.raises(DataError, match=r'1\.png: no such image; put the images there, or a link'):
+        dataset[0]
+
+
+@pytest.mark.parametrize('load', [IMAGE[0], dict(type='LoadReducedImage', scale=(4, 4))])
+def test_images_that_are_too_large(prepared, monkeypatch, load):
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', 100)
+    dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[load])
+    with pytest.raises(DataError, match=r'1\.png: too large \(Image size \(320 pixels\) exceeds limit'):
         dataset[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,12 @@ pytestmark = pytest.mark.slow
 
 TRAIN = 'python tools/train.py configs/magnet_tiny_synthetic.py --work-dir work_dirs/tiny\n'
 FEW = '--train 24 --val 6 --testA 4 --testB 4'
-RUN = [page for page in PAGES if any(block.runs and block.language in ('bash', 'python') for block in blocks_of(page))]
+OWN = ROOT / 'docs/custom_data.md'
+RUN = [
+    page
+    for page in PAGES
+    if page != OWN and any(block.runs and block.language in ('bash', 'python') for block in blocks_of(page))
+]
 
 
 def run(code: str, language: str, folder: Path) -> None:
@@ -46,6 +52,17 @@ def test_blocks_run(page, project):
     for block in blocks_of(page):
         if block.runs and block.language in ('bash', 'python'):
             run(block.code.replace(TRAIN, ''), block.language, project)  # the fixture has trained
+
+
+def test_own_data_is_learned(project):
+    """docs/custom_data.md: its commands in order, and images that are learned by heart."""
+    for block in blocks_of(OWN):
+        if block.runs and block.language in ('bash', 'python'):
+            run(block.code, block.language, project)
+    scores = json.loads((project / 'outputs/mine/scores.json').read_text())
+    assert (scores['train']['pairs'], scores['val']['pairs']) == (144, 33)
+    assert scores['train']['metrics']['ref/oIoU'] > 60
+    assert list((project / 'outputs/mine/masks').rglob('*.png')) and list((project / 'outputs/mine').glob('*_mask.png'))
 
 
 def test_own_segmentor(project):

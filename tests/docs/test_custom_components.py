@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from blocks import block_with
+from blocks import ROOT, block_with
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -48,10 +48,15 @@ def test_convnext(tiny_config):
     assert tuple(model.backbone.out_channels) == (8, 16, 24, 32)
 
 
-def test_own_head(tiny_config, tiny_batch):
-    exec(block_with(PAGE, 'class SentenceHead'), {'__name__': 'my_head'})
+def test_own_head(tiny_config, tiny_batch, tmp_path, monkeypatch):
+    """The head and its config, on the miniature's encoders."""
+    (tmp_path / 'my_head.py').write_text(block_with(PAGE, 'class KernelHead'))
+    config = block_with(PAGE, "type='KernelHead'").replace('magnet_swin_b.py', str(ROOT / 'configs/magnet_swin_b.py'))
+    (tmp_path / 'my_config.py').write_text(config)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = Config.fromfile(tmp_path / 'my_config.py').model
     torch.manual_seed(0)
-    model = MODELS.build({**tiny_config, 'decode_head': dict(type='SentenceHead'), 'auxiliary_head': []})
+    model = MODELS.build({**tiny_config, 'decode_head': own.decode_head, 'auxiliary_head': own.auxiliary_head})
     inputs, samples = tiny_batch()
     optimizer = torch.optim.Adam([part for part in model.parameters() if part.requires_grad], lr=1e-3)
     history = []

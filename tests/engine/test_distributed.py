@@ -18,13 +18,15 @@ from mmmagnet.utils.errors import ConfigError
         ('slurm', 'cpu', 0, '--launcher slurm: on CPUs only pytorch is supported'),
         ('slurm', 'cuda', 2, None),
         ('pytorch', 'cuda', 1, 'process 1 of this computer .* PyTorch sees 1'),
+        ('mpi', 'cuda', 2, None),
     ],
 )
 def test_launchers(monkeypatch, launcher, device, gpus, message):
     monkeypatch.setattr(distributed, 'get_device', lambda: device)
     monkeypatch.setattr('torch.cuda.device_count', lambda: gpus)
     monkeypatch.setattr('torch.distributed.is_initialized', lambda: True)
-    monkeypatch.setenv('LOCAL_RANK', '1')
+    for name in ('LOCAL_RANK', 'RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.setenv(name, '1')
     config = Config(dict(launcher=launcher, sync_bn='torch'))
     if message:
         with pytest.raises(ConfigError, match=message):
@@ -34,3 +36,18 @@ def test_launchers(monkeypatch, launcher, device, gpus, message):
     on_cpus = launcher == 'pytorch'
     assert config.sync_bn == (None if on_cpus else 'torch')  # PyTorch's synchronised BatchNorm needs GPUs
     assert config.get('model_wrapper_cfg', {}).get('device_ids', 'all') == (None if on_cpus else 'all')
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'message'),
+    [
+        ('pytorch', r'--launcher pytorch: RANK is not set, as tools/dist_train.sh \(torchrun\) would'),
+        ('slurm', r'--launcher slurm: SLURM_PROCID is not set, as tools/slurm_train.sh \(srun\) would'),
+        ('mpi', '--launcher mpi: OMPI_COMM_WORLD_RANK is not set, as mpirun would'),
+    ],
+)
+def test_a_launcher_that_did_not_start_the_process(monkeypatch, launcher, message):
+    for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match=f'{message}; for a single process leave --launcher out'):
+        setup_distributed(Config(dict(launcher=launcher)))

@@ -8,6 +8,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmmagnet.engine.optim_wrapper_constructor import GroupingOptimWrapperConstructor
+from mmmagnet.utils.errors import ConfigError
 
 PARAMWISE = [
     (dict(norm_decay_mult=0.0, bias_decay_mult=0.0), 2),
@@ -69,3 +70,11 @@ def test_settings_that_are_lists():
     paramwise = dict(custom_keys={'head': dict(betas=[0.5, 0.9])})
     wrapper = GroupingOptimWrapperConstructor(dict(optimizer=dict(type='AdamW', lr=0.01)), paramwise)(Network())
     assert [tuple(group['betas']) for group in wrapper.optimizer.param_groups] == [(0.9, 0.999), (0.5, 0.9)]
+
+
+def test_a_decay_that_is_multiplied_is_stated():
+    optimizer = dict(type='SGD', lr=0.01)
+    for settings, paramwise in ((dict(weight_decay=0.0), PARAMWISE[0][0]), ({}, PARAMWISE[2][0]), ({}, None)):
+        GroupingOptimWrapperConstructor(dict(optimizer={**optimizer, **settings}), copy.deepcopy(paramwise))(Network())
+    with pytest.raises(ConfigError, match='no weight_decay, which paramwise_cfg multiplies'):
+        GroupingOptimWrapperConstructor(dict(optimizer=optimizer), PARAMWISE[0][0])

@@ -7,7 +7,7 @@ REPORT = {'input': {'protocol': 'p', 'scores': {'oIoU': 100 / 3, 'pairs': 8}, 'i
 
 
 def record(report):
-    return score_record('c.py', 'w.pth', 'ab12', 'val', False, {'ref/oIoU': 100 / 3}, report)
+    return score_record('c.py', 'w.pth', 'ab12', 'val', False, {'ref/oIoU': 100 / 3}, report, {'text': 'raw'})
 
 
 def test_record():
@@ -24,6 +24,7 @@ def test_record():
         'resolutions': {
             'input': {'protocol': 'p', 'scores': {'oIoU': 33.3333, 'pairs': 8}, 'intervals': {'oIoU': [0.3333, 2.0]}}
         },
+        'protocol': {'text': 'raw'},
         'swap_expressions': False,
         'mmmagnet': mmmagnet.__version__,
     }

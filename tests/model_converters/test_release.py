@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmmagnet.model_converters import CONVERTERS, LAVT, read_release
+from mmmagnet.model_converters.release import check_archive
 from mmmagnet.utils.errors import CheckpointError
 
 # beginnings of what feeds no mask; integer buffers beside them
@@ -288,3 +289,12 @@ def test_flipped_bytes(released, tmp_path):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match='has a wrong checksum: the file is damaged'):
         read_release(path)
+
+
+def test_damaged_index(tmp_path):
+    """PyTorch passes over some damage that zipfile does not."""
+    path = tmp_path / 'bad.pth'
+    torch.save({'model': {}}, path)
+    path.write_bytes(path.read_bytes().replace(b'PK\x01\x02', b'PK\x01\x03', 1))
+    with pytest.raises(CheckpointError, match=r'bad\.pth: its index is damaged \(Bad magic number'):
+        check_archive(path)

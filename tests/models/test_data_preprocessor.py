@@ -160,3 +160,37 @@ def test_a_batch_goes_to_the_device_without_waiting(monkeypatch):
         monkeypatch.setattr(kind, 'to', lambda self, *_, **named: asked.append(named) or self)
     ReferringPreProcessor(**NORMALISED).cast_data(batch())
     assert len(asked) == 4 and all(named['non_blocking'] for named in asked)
+
+
+PADDED = dict(size=(80, 96), pad_val=7, seg_pad_val=1)
+
+
+@pytest.mark.parametrize('divisor', [dict(), dict(size_divisor=1), dict(size_divisor=None)])
+@pytest.mark.parametrize('kind', ['ReferringPreProcessor', 'MultiSizePreProcessor'])
+def test_padding_as_mmseg_names_it(kind, divisor, at):
+    at(0)
+    sizes = dict(sizes=(40,)) if kind == 'MultiSizePreProcessor' else {}
+    preprocessor = MODELS.build({'type': kind, **NORMALISED, **PADDED, **sizes, 'size_divisor': 1, **divisor})
+    data = preprocessor(batch(), training=True)
+    mask = data['data_samples'][0].gt_sem_seg.data
+    if sizes:
+        assert data['inputs'].shape[2:] == mask.shape[1:] == (40, 40)
+        return
+    assert data['inputs'].shape == (2, 3, 80, 96)
+    assert (data['inputs'][..., 64:] == 7).all() and (mask[..., 64:] == 1).all()
+    with pytest.raises(ValueError, match='size_divisor=32: give one of them'):
+        MODELS.build({'type': kind, **sizes, **PADDED, 'size_divisor': 32})
+
+
+@pytest.mark.parametrize('kind', ['ReferringPreProcessor', 'SegDataPreProcessor'])
+def test_padding_when_testing_is_left_out_of_masks(kind, tiny_config, tiny_batch):
+    """The same image, padded to a multiple of 64 or by hand, has the same mask."""
+    preprocessor = dict(type=kind, test_cfg=dict(size_divisor=64))
+    model = MODELS.build({**tiny_config, 'data_preprocessor': preprocessor}).eval()
+    inputs, samples = tiny_batch(batch=1)
+    with torch.no_grad():
+        (whole,) = model.test_step({'inputs': [inputs[0, :, :, :48]], 'data_samples': samples})
+        inputs[..., 48:] = 0
+        expected = model.encode_decode(inputs, tiny_batch(batch=1)[1])
+    assert whole.seg_logits.shape == (64, 48)
+    torch.testing.assert_close(whole.seg_logits.data, expected[0, :, :, :48], rtol=1e-4, atol=1e-4)

@@ -42,7 +42,13 @@ def raising(error: BaseException):
         (raising(CheckpointError('a.pth: is cut;\n  copy it again')), 2, 'error: a.pth: is cut; copy it again'),
         (raising(FileNotFoundError('a.py: no such config file')), 2, 'error: a.py: no such config file'),
         (raising(PermissionError(13, 'Permission denied', 'a.py')), 2, 'error: a.py: Permission denied'),
+        (
+            raising(DataError(f'a.p: names {"x" * 3000}; copy it again')),
+            2,
+            f'error: a.p: names {"x" * 739} ... {"x" * 735}; copy it again',
+        ),
         (read_in_a_worker, 2, 'error: a.png: is broken; copy it again'),
+        (raising(ImportError('run pip install wandb')), 2, 'error: run pip install wandb'),
         (raising(KeyboardInterrupt()), 130, 'interrupted'),
     ],
 )
@@ -51,7 +57,7 @@ def test_one_line(command, status, line, capsys):
     assert capsys.readouterr().err.strip() == line
 
 
-@pytest.mark.parametrize('error', [RuntimeError('x'), KeyError('x'), ValueError('x')])
+@pytest.mark.parametrize('error', [RuntimeError('x'), KeyError('x'), ValueError('x'), ImportError('x')])
 def test_other_errors_are_not_hidden(error):
     with pytest.raises(type(error)):
         run_command(raising(error))

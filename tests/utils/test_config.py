@@ -55,12 +55,38 @@ def test_options_data_root_and_work_dir(file, tmp_path):
         (['trian_dataloader.batch_size=1'], "no setting 'trian_dataloader'; did you mean train_dataloader"),
         (['nonsense'], "'nonsense' is not of the form name=value"),
         (['pipeline.3.type=x'], 'cfg-options'),
+        (["custom_hooks=[dict(type='X')"], r"custom_hooks: \"\[dict\(type='X'\)\" is no value"),
+        (['custom_hooks=[dict(type=X)]'], 'custom_hooks: .* is no value: write it as in a config file, in quotes'),
+        (["model=dict(x=__import__('os').system('y'))"], 'model: .* is no value'),
+        (['model=[(1,2]'], 'model: .* cannot be read'),
+        (['model=(((((x)))'], 'model: .* cannot be read'),
         (['data_root=data/two'], "'data_root' is a variable of the config file, .* set the settings that it went into"),
     ],
 )
 def test_wrong_options(file, pairs, message):
     with pytest.raises(ConfigError, match=message):
         load_config(file, parse_options(pairs))
+
+
+def test_dicts_among_options():
+    options = parse_options(
+        [
+            "custom_hooks=[dict(type='EMAHook', momentum=1e-4), dict(type='X', a=[1, None])]",
+            "train_cfg={'_delete_': True, 'type': 'IterBasedTrainLoop'}",
+            'size=(1,2)',
+            'names=a,b',
+            'text=a=b',
+            'name=epoch_{}.pth',
+        ]
+    )
+    assert options == {
+        'custom_hooks': [dict(type='EMAHook', momentum=1e-4), dict(type='X', a=[1, None])],
+        'train_cfg': dict(_delete_=True, type='IterBasedTrainLoop'),
+        'size': (1, 2),
+        'names': ['a', 'b'],
+        'text': 'a=b',
+        'name': 'epoch_{}.pth',
+    }
 
 
 def test_dataset_configs():

@@ -46,6 +46,16 @@ def test_stock_hook_and_backends(backend, tmp_path):
         assert [path.name for path in written] == ['test_a.png_1.png']
 
 
+def test_a_second_training_has_a_visualizer_of_its_own(tmp_path):
+    """In one process, as in a notebook: under one name, each writes into its folder."""
+    for name in ('first', 'second'):
+        settings = {'vis_backends': [{'type': 'LocalVisBackend'}], 'save_dir': str(tmp_path / name)}
+        made = VISUALIZERS.build({'type': 'ReferringVisualizer', 'name': 'visualizer', **settings})
+        assert ReferringVisualizer.get_instance('visualizer') is ReferringVisualizer.get_current_instance() is made
+        made.add_scalar('loss', 1.0)
+    assert {path.parents[1].name for path in tmp_path.rglob('scalars.json')} == {'first', 'second'}
+
+
 def test_out_file_and_missing_parts(tmp_path):
     visualizer = VISUALIZERS.build({'type': 'ReferringVisualizer', 'name': 'test_out_file'})
     image = np.zeros((64, 64, 3), np.uint8)

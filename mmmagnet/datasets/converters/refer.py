@@ -182,10 +182,10 @@ def _by_existence(sentences: list[Any], where: str) -> tuple[list[Any], list[Any
             marks.append(sentence.get('exist'))
     if None in marks and any(mark is not None for mark in marks):
         raise DataError(f'{where}: field exist is in some sentences only: download the file again')
-    absent = [sentence for sentence in sentences if isinstance(sentence, dict) and sentence.get('exist') is False]
-    if not absent:
-        return sentences, []
-    return [sentence for sentence in sentences if sentence['exist']], absent
+    parts: tuple[list[Any], list[Any]] = ([], [])
+    for sentence in sentences:
+        parts[isinstance(sentence, dict) and sentence.get('exist') is False].append(sentence)
+    return parts
 
 
 def _crowds(content: Any) -> set[int]:

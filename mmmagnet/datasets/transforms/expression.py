@@ -105,8 +105,12 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """
     # one sentence at a time gains nothing from threads, and forked workers would each warn of them
     os.environ.setdefault('TOKENIZERS_PARALLELISM', 'false')
+    path = resolve_model_path(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve_model_path(name), trust_remote_code=False)
+        try:  # what was downloaded before needs no network
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError):
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f'tokenizer={name!r}: {str(error).splitlines()[0]}; give the folder of a downloaded tokenizer'

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from pycocotools import mask as coco_mask
 
 from mmmagnet.registry import TRANSFORMS
-from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.errors import ConfigError, DataError
 
 _FARTHEST = 2**16  # pixels; a polygon far outside takes pycocotools, and the process, with it
 
@@ -33,6 +33,7 @@ class LoadReferringMask(BaseTransform):
 
     Raises:
         ValueError: If `overlap` is neither.
+        ConfigError: If an image comes without a ref.
         DataError: If image and annotation differ in size, or the mask has no pixels.
 
     Example:
@@ -49,6 +50,11 @@ class LoadReferringMask(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the mask."""
+        if 'segmentations' not in results:
+            raise ConfigError(
+                'LoadReferringMask: the image comes without a ref, as from mmseg.apis.inference_model; segment by an '
+                'expression with mmmagnet.apis.ReferringInferencer'
+            )
         height, width = results['height'], results['width']
         if tuple(results['ori_shape'][:2]) != (height, width):
             raise DataError(

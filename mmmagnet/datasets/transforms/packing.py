@@ -12,6 +12,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmmagnet.registry import TRANSFORMS
+from mmmagnet.utils.errors import ConfigError
 
 
 @TRANSFORMS.register_module()
@@ -28,7 +29,7 @@ class PackReferringInputs(BaseTransform):
         meta_keys: Other keys to keep as metainfo, where they exist.
 
     Raises:
-        ValueError: If another transform than `ReferringRandomFlip` has flipped the image.
+        ConfigError: If another transform than `ReferringRandomFlip` has flipped the image.
 
     Example:
         >>> words = dict(input_ids=np.array([2, 7, 3]), word_mask=np.ones(3, np.int64), expression='dog')
@@ -58,7 +59,7 @@ class PackReferringInputs(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack the results."""
         if results.get('flip'):
-            raise ValueError(
+            raise ConfigError(
                 f'{results["img_path"]}: flipped by a transform that does not know words: "left" would point to the '
                 'wrong thing; use ReferringRandomFlip'
             )

@@ -55,7 +55,7 @@ def verify_prepared(
         source = next((known for known in PUBLISHED if '_'.join(known) == folder.resolve().name), None)
     report = Report()
     with no_collection():  # all that is read stays
-        refs = list(read_refs(folder / 'refs.jsonl', whole=True))
+        refs = [ref for _, ref in read_refs(folder / 'refs.jsonl')]
         if not refs:
             raise DataError(f'{folder / "refs.jsonl"}: holds no refs; convert the set again')
         content = _read_instances(folder / 'instances.json')

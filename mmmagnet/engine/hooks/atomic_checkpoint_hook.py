@@ -11,8 +11,9 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils.io import atomic_write
+from mmmagnet.utils.trainable_checkpoint import drop_frozen
 
-VALIDATED = 'validated_epoch'
+VALIDATED = 'last_validated_epoch'  # not val..., which MMEngine would log as a result of the validation
 """Entry of the message hub, which checkpoints carry: the last epoch whose validation is done."""
 
 
@@ -45,6 +46,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Args:
         max_keep_ckpts: Number of checkpoints to keep, from 2; -1 keeps all.
+        trainable_only: Leave out the frozen weights of both encoders; to load it, their pretrained files are needed.
         **settings: Settings of MMEngine's CheckpointHook.
 
     Raises:
@@ -54,15 +56,16 @@ class AtomicCheckpointHook(CheckpointHook):
         >>> default_hooks = dict(checkpoint=dict(type='AtomicCheckpointHook', save_best='ref/oIoU', rule='greater'))
     """
 
-    def __init__(self, max_keep_ckpts: int = 2, **settings: Any) -> None:
+    def __init__(self, max_keep_ckpts: int = 2, trainable_only: bool = False, **settings: Any) -> None:
         if max_keep_ckpts in (0, 1):
             raise ValueError(
                 f'AtomicCheckpointHook: max_keep_ckpts={max_keep_ckpts}; give 2 or more, as the oldest is removed '
                 'before the next one stands'
             )
         super().__init__(max_keep_ckpts=max_keep_ckpts, **settings)
+        self.trainable_only = trainable_only
 
-    file_backend: Any  # of MMEngine's hook
+    file_backend: Any = None  # MMEngine's hook has it from the beginning of a training on
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the folder. After a resume, run a validation that was cut off."""
@@ -82,8 +85,15 @@ class AtomicCheckpointHook(CheckpointHook):
             self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')  # saved again if it names a new best
             runner.val_loop.run()
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Leave frozen weights out, where that is asked."""
+        if self.trainable_only:
+            drop_frozen(getattr(runner.model, 'module', runner.model), checkpoint)
+
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """Save the best checkpoint, and the last one again where it must name a new best."""
+        if self.file_backend is None:  # ``runner.val()`` alone
+            return
         runner.message_hub.update_info(VALIDATED, runner.epoch)
         former, self.best_ckpt_path = getattr(self, 'best_ckpt_path', None), None  # MMEngine removes it first
         super().after_val_epoch(runner, metrics)

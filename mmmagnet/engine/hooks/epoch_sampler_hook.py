@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import DistSamplerSeedHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from mmmagnet.datasets import EpochSampler
 from mmmagnet.registry import HOOKS
@@ -24,7 +24,8 @@ class EpochSamplerHook(DistSamplerSeedHook):
     checkpoint's, which MMEngine restores. A checkpoint that `CheckpointHook` writes with ``by_epoch=False`` lies in
     the middle of an epoch, which MMEngine's epoch-based loop starts anew. With this hook the loop trains on the samples
     that are left, in their order, on any number of processes. The learning rate follows only if an epoch has as many
-    iterations as before. An iteration-based loop skips what is done by itself (``EpochSampler(infinite=True)``).
+    iterations as before. An iteration-based loop skips what is done by itself, once the hook has made its
+    `EpochSampler` infinite.
 
     Raises:
         ConfigError: If the sampler has another seed than ``randomness.seed``, or gives a training set no epochs.
@@ -54,11 +55,12 @@ class EpochSamplerHook(DistSamplerSeedHook):
                     f'train_dataloader.sampler.seed={loader.sampler.seed}, but randomness.seed={seed}: state the '
                     'seed once, as randomness.seed'
                 )
+            if isinstance(runner.train_loop, (EpochBasedTrainLoop, IterBasedTrainLoop)):
+                loader.sampler.infinite = isinstance(runner.train_loop, IterBasedTrainLoop)
         elif takes_epoch(loader.dataset):
             raise ConfigError(
                 f'train_dataloader.sampler: a {type(loader.sampler).__name__} gives no epochs, so each ref would keep '
-                "one expression in all of them; use dict(type='EpochSampler'), with infinite=True for an "
-                'iteration-based loop'
+                "one expression in all of them; use dict(type='EpochSampler')"
             )
         model = getattr(runner.model, 'module', runner.model)
         parts: list[Any] = [loader.sampler, loader.dataset, getattr(model, 'data_preprocessor', None)]

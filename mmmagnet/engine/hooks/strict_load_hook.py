@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmmagnet.registry import HOOKS
 from mmmagnet.utils.checkpoint import check_entries, state_dict_of
 from mmmagnet.utils.errors import CheckpointError
+from mmmagnet.utils.trainable_checkpoint import FROZEN, fill_frozen
 
 
 @HOOKS.register_module()
@@ -19,7 +20,8 @@ class StrictLoadHook(Hook):
     """Compares the entries of a checkpoint with the model's before they are loaded.
 
     MMEngine loads what fits and only lists the rest. To resume, every entry must fit. A training that starts from a
-    checkpoint (``load_from``) may leave some entries as they are, and says how many.
+    checkpoint (``load_from``) may leave some entries as they are, and says how many. Frozen weights that a checkpoint
+    leaves out are those of the pretrained files.
 
     Args:
         path: File of the checkpoint, for messages.
@@ -42,6 +44,9 @@ class StrictLoadHook(Hook):
         """
         own = (runner.model.module if is_model_wrapper(runner.model) else runner.model).state_dict()
         weights = state_dict_of(checkpoint, self.path)
+        if FROZEN in checkpoint:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            weights = checkpoint['state_dict'] = fill_frozen(model, checkpoint.pop(FROZEN), weights, self.path)
         if self.resume:
             check_entries(own, weights, self.path)
             self._check_groups(runner, checkpoint.get('optimizer'))

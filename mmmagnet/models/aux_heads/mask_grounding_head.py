@@ -117,19 +117,13 @@ class MaskGroundingHead(AuxiliaryHead):
     def mask_words(self, input_ids: Tensor, word_mask: Tensor) -> MaskedWords:
         """Choose real words and mask most of them; [CLS], [SEP] and pads are never chosen.
 
-        Positions are chosen on the CPU: the choice does not depend on the device, and scoring them alone later needs no
-        wait for it.
-
         Args:
             input_ids: (B, L), each row [CLS] words [SEP] pads. In a row that was
                 truncated to L, and so lost its [SEP], the last word is not chosen either.
             word_mask: (B, L), 1 = real word.
         """
-        chosen = (torch.rand(input_ids.shape) < self.mask_prob).flatten().nonzero().squeeze(1)
-        kept = torch.rand(chosen.shape) < self.unmasked_prob
-        chosen, kept = chosen.to(input_ids.device, non_blocking=True), kept.to(input_ids.device, non_blocking=True)
-        # the first token is [CLS]; a word is followed by another real token, [SEP] is not
-        word = F.pad(word_mask[:, 2:], (1, 1)).flatten()[chosen].bool()
+        chosen, word = choose_words(input_ids, word_mask, self.mask_prob)
+        kept = (torch.rand(chosen.shape) < self.unmasked_prob).to(input_ids.device, non_blocking=True)
         original = input_ids.flatten()[chosen]
         masked = input_ids.flatten().scatter(
             0, chosen, torch.where(word & ~kept, torch.full_like(original, self.mask_token_id), original)
@@ -145,9 +139,9 @@ class MaskGroundingHead(AuxiliaryHead):
             inputs: With `masked_words`; with `extra_masked_pass` the words and the image map of that pass, too.
 
         Returns:
-            ``loss_grounding``: a share whose mean over all processes is the mean over the chosen words of all of them;
-            zero, but connected to every parameter, when there is none. ``acc_grounding``: percentage guessed right in
-            this process.
+            ``loss_grounding``: scalar, weighted. Its average over all processes is the mean over the chosen words of
+            the whole batch. Without a chosen word it is zero, and every parameter still gets a gradient, of zeros.
+            ``acc_grounding``: percentage of this process's chosen words that are guessed right.
 
         Raises:
             TypeError: If no words were masked, or the extra pass was left out.
@@ -207,6 +201,23 @@ class MaskGroundingHead(AuxiliaryHead):
         if (height, map_width) != (MAP_SIDE, MAP_SIDE):
             table = F.interpolate(table, (height, map_width), mode='bicubic', align_corners=False)
         return self.word_position_embeddings[:length], table[0].flatten(1).T
+
+
+def choose_words(input_ids: Tensor, word_mask: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Positions (K,) in the flattened (B * L) batch, and for each whether it is a real word: not [CLS], [SEP], a pad.
+
+    They are drawn on the CPU: the choice does not depend on the device, and scoring them alone later needs no wait for
+    it.
+
+    Args:
+        input_ids: (B, L), each row [CLS] words [SEP] pads.
+        word_mask: (B, L), 1 = real word.
+        probability: Probability of choosing each position.
+    """
+    chosen = (torch.rand(input_ids.shape) < probability).flatten().nonzero().squeeze(1)
+    chosen = chosen.to(input_ids.device, non_blocking=True)
+    # the first token is [CLS]; a word is followed by another real token, [SEP] is not
+    return chosen, F.pad(word_mask[:, 2:], (1, 1)).flatten()[chosen].bool()
 
 
 def mask_centre(masks: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ class AdaptedDINOv2(BaseModule):
             raise ValueError(f'AdaptedDINOv2: images of {tuple(inputs.shape[2:])}; give multiples of {self.patch_size}')
         patches = self.patch_embed['proj'](inputs)
         size = (patches.shape[2], patches.shape[3])
-        batch = len(inputs)
+        batch = inputs.shape[0]
         tokens = torch.cat([self.cls_token.expand(batch, -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = tokens + self._positions(size)
         registers = self.register_tokens.expand(batch, -1, -1)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _BLOCK = 1024  # queries of a batch that `sample_by_rows` takes at a time
 
@@ -103,14 +104,55 @@ def sample_by_grid(value: Tensor, shapes: Sequence[tuple[int, int]], locations: 
     wide = torch.promote_types(value.dtype, torch.float32)
     # queries last: the widest axis is the contiguous one, and levels are summed one by one to stay in the cache
     grids = (2 * locations - 1).permute(3, 0, 2, 4, 1, 5).flatten(1, 2).to(wide)  # (S, B * h, P, Q, 2)
-    shares = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).unsqueeze(2).to(value.dtype)  # (S, B * h, 1, P, Q)
+    shares = weights.permute(3, 0, 2, 4, 1).flatten(1, 2).to(wide)  # (S, B * h, P, Q)
     total = value.new_zeros(())
     levels = value.split([height * width for height, width in shapes], dim=1)
     for level, grid, share, (height, width) in zip(levels, grids, shares, shapes, strict=True):
         plane = level.permute(0, 2, 3, 1).reshape(batch * heads, channels, height, width)
-        sampled = F.grid_sample(plane.to(wide), grid, mode='bilinear', padding_mode='zeros', align_corners=False)
-        total = total + (sampled.to(value.dtype) * share).sum(2)
+        total = total + WeightedSamples.apply(plane.to(wide), grid, share).to(value.dtype)
     return total.view(batch, heads * channels, length).transpose(1, 2)
+
+
+class WeightedSamples(torch.autograd.Function):
+    """Bilinear samples of maps, weighted and summed over the points; the samples are not kept for the backward pass.
+
+    They are P times as large as the result, so they are sampled again there. On CPUs, maps are taken a few at a
+    time, so that samples stay in the cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, plane: Tensor, grid: Tensor, share: Tensor) -> Tensor:
+        """Maps (n, c, H, W), places (n, P, Q, 2) in -1..1 and weights (n, P, Q) -> (n, c, Q)."""
+        ctx.save_for_backward(plane, grid, share)
+        parts = zip(*(tensor.split(_maps_at_a_time(plane)) for tensor in (plane, grid, share)), strict=True)
+        return torch.cat([(_sample(part, places) * weight.unsqueeze(1)).sum(2) for part, places, weight in parts])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of the maps, places and weights."""
+        plane = ctx.saved_tensors[0]
+        found = []
+        tensors = (*ctx.saved_tensors, grad.unsqueeze(2))
+        for part, places, weight, given in zip(
+            *(tensor.split(_maps_at_a_time(plane)) for tensor in tensors), strict=True
+        ):
+            of_weight = (_sample(part, places) * given).sum(1)
+            of_part, of_places = torch.ops.aten.grid_sampler_2d_backward(
+                given * weight.unsqueeze(1), part, places, 0, 0, False, (True, True)
+            )
+            found.append((of_part, of_places, of_weight))
+        of_plane, of_grid, of_share = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return of_plane, of_grid, of_share
+
+
+def _sample(plane: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(plane, grid, mode='bilinear', padding_mode='zeros', align_corners=False)
+
+
+def _maps_at_a_time(plane: Tensor) -> int:
+    """One for each thread on CPUs, which share the maps of a call; all of them elsewhere."""
+    return torch.get_num_threads() if plane.device.type == 'cpu' else max(len(plane), 1)
 
 
 def sample_by_rows(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:

@@ -91,6 +91,21 @@ class PixelWordAttention(nn.Module):
         attended = self.out_norm(self.out(attended.transpose(1, 2).flatten(2)))
         return F.gelu(self.fuse(F.gelu(self.image(image)) * attended))
 
+    def shares(self, image: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
+        """How much of what each image token reads comes from each word: the softmax, mean of the heads.
+
+        Args:
+            image: As for `forward`.
+            words: As for `forward`.
+            word_mask: As for `forward`.
+
+        Returns:
+            (B, N, L), 0 to 1. They sum to 1 over the words, and those of padded words are 0.
+        """
+        query, key = self._split(self.query_norm(self.query(image))), self._split(self.key(words))
+        similarity = query @ key.transpose(2, 3) * self.scale
+        return similarity.masked_fill(word_mask[:, None, None] == 0, -torch.inf).softmax(-1).mean(1)
+
     def _split(self, tokens: Tensor) -> Tensor:
         return tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 

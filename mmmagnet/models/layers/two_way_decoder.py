@@ -176,7 +176,7 @@ class TwoWayDecoder(nn.Module):
             ]
         )
         reference = reference_points(tuple(shapes), device)
-        length, prompts = words.shape[1], self.prompts.expand(len(words), -1, -1)
+        length, prompts = words.shape[1], self.prompts.expand(words.shape[0], -1, -1)
         tokens = torch.cat([self.word_proj(words), prompts.to(words.dtype)], dim=1)
         mask = F.pad(word_mask, (0, prompts.shape[1]), value=1)
         for layer in self.layers:

@@ -13,6 +13,7 @@ from mmseg.models import BaseSegmentor
 from torch import Tensor
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.errors import ConfigError
 
 from ..aux_heads import AuxiliaryHeads, AuxiliaryInputs
 from ..backbones import build_image_encoder
@@ -20,6 +21,7 @@ from ..builder import build_part
 from ..data_preprocessor import ReferringPreProcessor
 from ..decode_heads import MMSegDecodeHead, ReferringDecodeHead
 from ..necks import FusionNeck
+from ..self_distillation import MaskRIS, running_statistics_kept
 from ..structures import Decoded, Features
 from .encoding import ENCODINGS
 from .restoring import restore_letterboxed
@@ -41,13 +43,17 @@ class ReferringSegmentor(BaseSegmentor):
         auxiliary_head: Heads that exist in training only (`AuxiliaryHeads`).
         encoding: Order in which the encoders are run: ``'interleaved'`` (MagNet, LAVT, ReLA), ``'image_first'`` (CARIS)
             or ``'text_first'`` (CRIS, DETRIS).
+        self_distillation: A `MaskRIS`, which also trains on a second, masked run of each batch.
         data_preprocessor: Normalises images and stacks the batch.
         compile: Options of `torch.compile` for both encoders and the neck, such as ``dict(mode='max-autotune')`` or
             ``{}``; None runs them as they are.
         init_cfg: MMEngine initialisation config.
+        pretrained: None, to which mmseg's `init_model` sets it. Each encoder has a `pretrained` of its own.
+        train_cfg: None, likewise.
 
     Raises:
-        ValueError: If a part is missing, or the encoders have different numbers of stages.
+        ValueError: If a part is missing, `pretrained` or `train_cfg` is given, or the encoders have different numbers
+            of stages.
 
     Example:
         >>> init_default_scope('mmseg')
@@ -65,11 +71,19 @@ class ReferringSegmentor(BaseSegmentor):
         decode_head: dict,
         auxiliary_head: dict | list[dict] | None = None,
         encoding: str = 'interleaved',
+        self_distillation: dict | None = None,
         data_preprocessor: dict | None = None,
         compile: dict | None = None,
         init_cfg: dict | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if pretrained is not None or train_cfg is not None:
+            raise ValueError(
+                f'pretrained={pretrained!r}, train_cfg={train_cfg!r}: set model.backbone.pretrained or '
+                'model.text_encoder.pretrained; a training is set by train_cfg outside the model'
+            )
         needed = {'backbone': backbone, 'text_encoder': text_encoder, 'neck': neck, 'decode_head': decode_head}
         for name, part in needed.items():
             if part is None:
@@ -104,6 +118,11 @@ class ReferringSegmentor(BaseSegmentor):
         self.decode_head: ReferringDecodeHead = head
         known['feat_channels'] = self.decode_head.feat_channels
         self.auxiliary_head = AuxiliaryHeads(auxiliary_head, known)
+        self.self_distillation: MaskRIS | None = None
+        if self_distillation is not None:
+            self.self_distillation = build_part(self_distillation, known)
+            if self.auxiliary_head.grounding is not None and not self.auxiliary_head.extra_masked_pass:
+                raise ValueError('self_distillation has a masked run: set extra_masked_pass=True of MaskGroundingHead')
         heads = [self.decode_head, *self.auxiliary_head]
         if isinstance(self.neck, FusionNeck):
             self.neck.freeze_unread(
@@ -144,7 +163,14 @@ class ReferringSegmentor(BaseSegmentor):
         input_ids, word_mask = stack_words(data_samples)
         index = stack_image_index(data_samples)
         masked = self.auxiliary_head.mask_words(input_ids, word_mask)
-        if masked is None:
+        distillation, student = self.self_distillation, None
+        if distillation is not None:
+            features = self.extract_feat(inputs, input_ids, word_mask, index)
+            masked_ids = distillation.mask_words(input_ids, word_mask) if masked is None else masked.input_ids
+            with running_statistics_kept(self):
+                grounded = self.extract_feat(distillation.mask_image(inputs), masked_ids, word_mask, index)
+                student = self.decode_head(grounded)
+        elif masked is None:
             features = grounded = self.extract_feat(inputs, input_ids, word_mask, index)
         elif not self.auxiliary_head.extra_masked_pass:
             features = grounded = self.extract_feat(inputs, masked.input_ids, word_mask, index)
@@ -159,6 +185,8 @@ class ReferringSegmentor(BaseSegmentor):
         gt_masks = torch.stack([sample.gt_sem_seg.data for sample in data_samples])
         decoded: Decoded = self.decode_head(features)
         losses = {f'decode.{name}': value for name, value in self.decode_head.loss_by_feat(decoded, gt_masks).items()}
+        if distillation is not None and student is not None:
+            losses = distillation.loss(losses, decoded.logits, student.logits)
         losses |= self.auxiliary_head.loss(
             AuxiliaryInputs(
                 words=features.words,
@@ -243,10 +271,10 @@ def stack_words(data_samples: list | None) -> tuple[Tensor, Tensor]:
     """Token ids and word masks of a batch, each (B, L).
 
     Raises:
-        ValueError: If a sample has none.
+        ConfigError: If a sample has none.
     """
     if not data_samples or any('input_ids' not in sample or 'word_mask' not in sample for sample in data_samples):
-        raise ValueError(
+        raise ConfigError(
             'data_samples carry no input_ids and word_mask: TokenizeExpression and PackReferringInputs are missing in '
             'the pipeline'
         )

@@ -178,7 +178,7 @@ class StagedClipText(BaseModule):
             (B, E), not normalised.
         """
         end = (word_mask.sum(1) - 1).clamp(min=0)
-        return self.text_projection(words[torch.arange(len(words), device=words.device), end])
+        return self.text_projection(words[torch.arange(words.shape[0], device=words.device), end])
 
 
 @lru_cache(maxsize=64)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from layouts import HEIGHT, WIDTH, instances
 from PIL import Image
-from test_custom import HEIGHT, WIDTH
-from test_sources import instances
 
 
 @pytest.fixture

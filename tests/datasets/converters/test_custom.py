@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import csv
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import HEIGHT, LEFT, RIGHT, WIDTH, brush, coco, labelme, table_rows
 from PIL import Image
 
 from mmmagnet.datasets import RefCOCODataset
@@ -19,39 +18,12 @@ from mmmagnet.datasets.transforms import LoadReferringMask
 from mmmagnet.datasets.verification.verify import verify_prepared
 from mmmagnet.utils.errors import DataError
 
-WIDTH, HEIGHT = 12, 8
-LEFT, RIGHT = [1, 1, 5, 1, 5, 6, 1, 6], [7, 2, 11, 2, 11, 7, 7, 7]
-
 
 def drawn(*polygons):
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     for x1, y1, x2, *_, y2 in polygons:
         mask[y1:y2, x1:x2] = 1
     return mask
-
-
-def coco(numbers=range(5)):
-    """Two dogs on each image."""
-    boxes = ((LEFT, 'the left dog'), (RIGHT, 'the dog\non the right'))
-    return {
-        'images': [
-            {'id': number, 'file_name': f'{number}.png', 'width': WIDTH, 'height': HEIGHT} for number in numbers
-        ],
-        'annotations': [
-            {
-                'id': 2 * number + side,
-                'image_id': number,
-                'category_id': 1,
-                'segmentation': [polygon],
-                'caption': said,
-                'attributes': {'said': said.upper()},
-                'many': [said, 'a dog'],
-            }
-            for number in numbers
-            for side, (polygon, said) in enumerate(boxes)
-        ],
-        'categories': [{'id': 1, 'name': 'dog'}],
-    }
 
 
 def write_json(path, content):
@@ -136,17 +108,6 @@ def test_coco_with_gaps(images, tmp_path):
     assert len(written['annotations']) == 3  # one is a distractor
 
 
-def labelme(number, **changes):
-    shapes = [
-        {'label': 'dog', 'points': np.reshape(LEFT, (-1, 2)).tolist(), 'description': 'the left dog'},
-        {'label': 'dog', 'points': np.reshape(RIGHT, (-1, 2)).tolist(), 'description': 'the dog\non the right'},
-    ]
-    for shape in shapes:
-        shape.update(shape_type='polygon', group_id=None)
-    size = {'imageWidth': WIDTH, 'imageHeight': HEIGHT}
-    return {'shapes': shapes, 'imagePath': f'{number}.png', 'imageData': 'x' * 100, **size, **changes}
-
-
 def test_labelme(images, tmp_path):
     for number in range(5):
         write_json(images / f'{number}.json', labelme(number))
@@ -163,12 +124,8 @@ def test_labelme_groups_masks_and_other_shapes(images, tmp_path):
     for shape in content['shapes']:
         shape['group_id'] = 4
     content['shapes'][1]['description'] = ''
-    part = io.BytesIO()
-    Image.fromarray(np.full((2, 3), 255, np.uint8)).save(part, 'PNG')
-    text = base64.b64encode(part.getvalue()).decode()
-    brush = {'label': 'b', 'shape_type': 'mask', 'points': [[8, 0], [10, 1]], 'mask': text, 'description': 'brush'}
     box = {'label': 'c', 'shape_type': 'rectangle', 'points': [[1, 1], [5, 5]], 'description': 'box'}
-    content['shapes'] += [brush, box]
+    content['shapes'] += [brush(), box]
     (images / 'more').mkdir()
     content['imagePath'] = '..\\0.png'
     write_json(images / 'more' / '0.json', content)
@@ -180,15 +137,6 @@ def test_labelme_groups_masks_and_other_shapes(images, tmp_path):
         'skipped 1 JSON files that are not of LabelMe',
         "skipped 1 shapes of the kind 'rectangle', which has no outline",
     ]
-
-
-def table_rows():
-    mask = {'size': [HEIGHT, WIDTH], 'counts': [0, 96]}
-    left = [[0, LEFT], [1, np.reshape(LEFT, (-1, 2)).tolist()], [2, [LEFT]], [3, 'masks/left.png']]
-    rows = [{'image': f'{number}.png', 'mask': form, 'expression': 'the left dog'} for number, form in left]
-    rows.append({'image': '4.png', 'mask': mask, 'expression': 'everything'})
-    rows.append({'image': '4.png', 'mask': '', 'expression': 'a cat'})
-    return rows
 
 
 @pytest.mark.parametrize('form', ['csv', 'semicolons', 'jsonl'])

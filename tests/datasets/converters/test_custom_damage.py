@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from layouts import HEIGHT, WIDTH, coco, labelme, table_rows
 from PIL import Image
-from test_custom import HEIGHT, WIDTH, coco, labelme, table_rows, write_json
+from test_custom import write_json
 
 from mmmagnet.datasets.converters.custom import convert_custom
 from mmmagnet.utils.errors import DataError

@@ -7,7 +7,8 @@ import json
 import os
 
 import pytest
-from test_sources import POLYGON, SCHEMAS, edit, mdetr_file, parquet_rows, write_mdetr, write_parquet
+from layouts import mdetr_file, parquet_rows
+from test_sources import POLYGON, SCHEMAS, edit, write_mdetr, write_parquet
 
 from mmmagnet.datasets.converters.grefcoco import convert_grefcoco
 from mmmagnet.datasets.converters.mdetr import convert_mdetr

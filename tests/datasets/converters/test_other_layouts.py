@@ -6,9 +6,10 @@ import json
 import pickle
 
 import pytest
+from layouts import instances, mdetr_file, parquet_rows
 from PIL import Image
 from test_published_layouts import LEFT, PLAIN, RIGHT, check, drawn, read, ref, rle
-from test_sources import POLYGON, instances, mdetr_file, parquet_rows, write_mdetr, write_parquet
+from test_sources import POLYGON, write_mdetr, write_parquet
 
 from mmmagnet.datasets.converters.cris import convert_cris
 from mmmagnet.datasets.converters.grefcoco import convert_grefcoco

@@ -103,6 +103,7 @@ def test_overwriting(tmp_path):
     with pytest.raises(FileExistsError, match='--overwrite'):
         convert_refer(root, 'refcoco', 'unc', out)
     (out / 'refs.jsonl').write_text('old')
+    (out / 'index').mkdir()  # of a dataset that read the folder
     convert_refer(root, 'refcoco', 'unc', out, overwrite=True)
     assert len(read(out)[0]) == 4
     (out / 'images').mkdir()  # a user's own photographs, not a link
@@ -156,6 +157,10 @@ DAMAGE = {
     'exist of some sentences': (
         lambda refs, instances: refs[1]['sentences'][0].update(exist=False),
         'ref 1: field exist is in some sentences only',
+    ),
+    'no sentence beside one that does not exist': (
+        ref_field(1, 'sentences', [{'raw': 'a', 'sent_id': 9, 'exist': False}, 'text']),
+        "ref 1: a sentence is 'text'; expected a dict",
     ),
     'no target and a target': (ref_field(2, 'no_target', True), 'ref 2: field no_target is True, field ann_id is 12'),
     'RLE of another size': (

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from layouts import instances, mdetr_file, parquet_rows, refs
 from PIL import Image
 
 from mmmagnet.datasets import RefCOCODataset
@@ -21,56 +22,12 @@ POLYGON = [[1, 1, 5, 1, 5, 5, 1, 5]]
 SCHEMAS = Path(__file__).parents[3] / 'mmmagnet' / 'datasets' / 'schemas'
 
 
-def refs():
-    """Refs as REFER has them: two objects of one image in train, one of another in val."""
-    return [
-        {
-            'ref_id': number,
-            'ann_id': 10 + number,
-            'category_id': 3,
-            'image_id': image_id,
-            'split': split,
-            'sentences': [{'raw': f'Thing {number}', 'sent_id': 2 * number}, {'raw': 'it', 'sent_id': 2 * number + 1}],
-        }
-        for number, (image_id, split) in enumerate([(1, 'train'), (1, 'train'), (2, 'val')])
-    ]
-
-
-def instances():
-    return {
-        'images': [{'id': k, 'file_name': f'{k}.jpg', 'width': 8, 'height': 6} for k in (1, 2)],
-        'annotations': [
-            {'id': 10 + k, 'image_id': image, 'category_id': 3, 'segmentation': [[k, 1, 5, 1, 5, 5, k, 5]]}
-            for k, image in enumerate((1, 1, 2))
-        ],
-        'categories': [{'id': 3, 'name': 'thing'}],
-    }
-
-
 def write_refer(root):
     folder = root / 'refcoco'
     folder.mkdir(parents=True)
     (folder / 'refs(unc).p').write_bytes(pickle.dumps(refs(), 2))
     (folder / 'instances.json').write_text(json.dumps(instances()))
     return root
-
-
-def parquet_rows(text):
-    """The same as rows; structures as JSON text or as they are."""
-    image = {image['id']: image for image in instances()['images']}
-    annotation = {ann['id']: ann for ann in instances()['annotations']}
-    rows = []
-    for ref in refs():
-        row = {name: ref[name] for name in ('ref_id', 'ann_id', 'image_id', 'split', 'category_id')}
-        parts = {'raw_anns': annotation[ref['ann_id']], 'raw_image_info': image[ref['image_id']]}
-        if text:
-            row['raw_sentences'] = json.dumps(ref['sentences'])
-            row.update({name: json.dumps(value) for name, value in parts.items()})
-        else:
-            row['sentences'] = ref['sentences']
-            row.update(parts)
-        rows.append(row)
-    return rows
 
 
 def write_parquet(path, rows):
@@ -80,28 +37,6 @@ def write_parquet(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
-
-
-def mdetr_file(split):
-    """The same as MDETR's: an image entry an expression."""
-    images = {image['id']: image for image in instances()['images']}
-    annotation = {ann['id']: ann for ann in instances()['annotations']}
-    content = {'images': [], 'annotations': [], 'categories': instances()['categories']}
-    for ref in refs():
-        for sentence in ref['sentences']:
-            if ref['split'] != split:
-                continue
-            entry = len(content['images'])
-            image = {
-                **images[ref['image_id']],
-                'id': entry,
-                'original_id': ref['image_id'],
-                'caption': sentence['raw'],
-            }
-            content['images'].append(image)
-            ann = annotation[ref['ann_id']]
-            content['annotations'].append({**ann, 'id': 50 + entry, 'image_id': entry, 'original_id': ann['id']})
-    return content
 
 
 def write_mdetr(root):

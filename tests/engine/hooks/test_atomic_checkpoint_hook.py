@@ -89,3 +89,17 @@ def test_old_checkpoints_are_removed(make_runner, tmp_path):
 def test_one_checkpoint_is_too_few(number):
     with pytest.raises(ValueError, match=f'max_keep_ckpts={number}; give 2 or more'):
         AtomicCheckpointHook(max_keep_ckpts=number)
+
+
+def test_validation_lines_hold_scores_alone(make_runner):
+    """MMEngine logs every entry of the message hub whose name begins with `val`."""
+    runner = make_runner(hooks(), scores=[1, 2, 3])
+    runner.train()
+    _, line = runner.log_processor.get_log_after_epoch(runner, 0, 'val')
+    assert 'score: 3' in line
+    assert 'epoch:' not in line
+
+
+def test_a_validation_alone_saves_nothing(make_runner, tmp_path):
+    assert make_runner(hooks(), scores=[1]).val() == {'score': 1}
+    assert not names(tmp_path / 'run', '*.pth')

@@ -104,7 +104,7 @@ def config_of(data_root, work_dir, workers=0, loop='epoch', batch=2, launcher='n
                 batch_size=batch,
                 num_workers=workers,
                 persistent_workers=workers > 0,
-                sampler=dict(type='EpochSampler', infinite=loop == 'iteration'),
+                sampler=dict(type='EpochSampler', infinite=loop == 'epoch'),  # wrongly: the hook knows the loop
                 dataset=dict(type='MixedReferringDataset', datasets=[dict(part, pipeline=pipeline)]),
             ),
             train_cfg=by_epoch if loop == 'epoch' else by_iteration,

@@ -96,3 +96,18 @@ def test_token_norm_of_large_half_precision_tokens():
     torch.testing.assert_close(
         TokenInstanceNorm()(tokens).float(), TokenInstanceNorm()(tokens.float()), rtol=1e-2, atol=1e-2
     )
+
+
+@pytest.mark.parametrize('heads', [1, 2])
+def test_shares_are_what_is_read(heads, randomised):
+    """With the number of a word as its value, the mean of the numbers is what comes out."""
+    layer = randomised(PixelWordAttention(WIDTH, TEXT_WIDTH, heads))
+    image, words = inputs()
+    shares = layer.shares(image, words, MASK)
+    torch.testing.assert_close(shares.sum(2), torch.ones_like(shares[..., 0]))
+    assert not shares[MASK[:, None].expand_as(shares) == 0].any()
+    seen, numbers = [], torch.arange(4, dtype=torch.float64)
+    layer.value.register_forward_hook(lambda *_: numbers.view(1, 4, 1).expand(3, 4, WIDTH))
+    layer.out.register_forward_hook(lambda module, given, output: seen.append(given[0]))
+    layer(image, words, MASK)
+    torch.testing.assert_close(seen[0].mean(2), shares @ numbers)

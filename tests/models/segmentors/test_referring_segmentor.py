@@ -242,3 +242,11 @@ def test_preprocessor_and_train_step(tiny_config):
     assert logged['loss'].isfinite()
     predicted = model.eval().test_step(dict(inputs=data['inputs'], data_samples=[sample.clone() for _ in range(2)]))
     assert predicted[0].pred_sem_seg.data.shape == (1, 50, 70)
+
+
+@pytest.mark.parametrize('name', ['pretrained', 'train_cfg'])
+def test_what_mmseg_sets_to_none(name, tiny_config):
+    """`mmseg.apis.init_model` does, in every config."""
+    build({**tiny_config, name: None})
+    with pytest.raises(ValueError, match=f'{name}=.*: set model.backbone.pretrained'):
+        build({**tiny_config, name: 'swin.pth'})

@@ -80,7 +80,7 @@ def pooled_difference(files: Sequence[Sequence[Path]]) -> Difference:
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw every mean as a bar and every seed as a point, a panel for each split."""
+    """Draw the mean of each row with its spread, and each seed as a small point, in a panel for each split."""
     from matplotlib.figure import Figure
 
     splits, names = (list(dict.fromkeys(row[field] for row in rows)) for field in ('split', 'name'))
@@ -88,11 +88,10 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
     for panel, split in zip(panels, splits, strict=True):
         shown = [row for row in rows if row['split'] == split]
-        panel.barh([row['name'] for row in shown], [row['mean'] for row in shown], color='#9ecae1')
         for row in shown:
-            panel.plot(row['scores'], [row['name']] * len(row['scores']), 'o', color='#08519c', markersize=4)
-        every = [score for row in shown for score in row['scores']]
-        panel.set(title=f'{split}: oIoU, a point a seed', xlim=(max(0, min(every) - 5), min(100, max(every) + 3)))
+            panel.plot(row['scores'], [row['name']] * len(row['scores']), 'o', color='#9ecae1', markersize=4)
+            panel.errorbar(row['mean'], row['name'], xerr=row['spread'], fmt='o', color='#08519c', capsize=3)
+        panel.set(title=f'oIoU on {split}', xmargin=0.1)
         panel.grid(axis='x', alpha=0.4)
     panels[0].invert_yaxis()
     figure.savefig(path, dpi=110)

@@ -58,7 +58,7 @@ def benchmark(args: argparse.Namespace) -> int:
         return RefCOCODataset(data_root=str(args.folder), split='train')
 
     seconds, dataset = timed(build)
-    print(f'index of {len(dataset)} training items: {seconds:.1f} s, {dataset.data_bytes.nbytes / 2**20:.0f} MiB')
+    print(f'index of {len(dataset)} training items: {seconds:.1f} s')
     seconds, report = timed(lambda: verify_prepared(args.folder, images=(args.folder / 'images').is_dir()))
     expressions = sum(count for _, count, _ in report.counts.values())
     print(f'verification of {expressions} expressions: {seconds:.1f} s, {len(report.of("error"))} kinds of errors')

@@ -14,7 +14,7 @@ import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,11 +30,21 @@ WORDS = """
 TRAIN2014 = Path('images', 'mscoco', 'images', 'train2014')
 
 
+class Counts(NamedTuple):
+    """What a set holds."""
+
+    refs: int
+    expressions: int
+    outlines: int
+    images: int
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Write a random set of RefCOCO's size and proportions.")
     parser.add_argument('out', type=Path, metavar='OUT', help='new folder')
     parser.add_argument('--refs', type=int, default=REFS, metavar='N', help=f'refs (default: {REFS})')
+    parser.add_argument('--copies', type=int, default=1, metavar='N', help='write the set N times, under other ids')
     parser.add_argument('--refer-layout', action='store_true', help='write OUT/refcoco/refs(unc).p ... as REFER')
     parser.add_argument('--images', action='store_true', help='also write image files; all of one size are one file')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
@@ -43,6 +53,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--refs is a number from 20')
     if args.seed < 0:
         parser.error('--seed is a number from 0')
+    if args.copies < 1 or (args.copies > 1 and (args.refer_layout or args.images)):
+        parser.error('--copies is a number from 1, and for a prepared folder without images')
     return args
 
 
@@ -151,28 +163,56 @@ def write(args: argparse.Namespace) -> int:
     from mmmagnet.datasets.converters.common import prepared_folder
 
     refs, instances = make_set(args.refs, args.seed)
+    expressions = sum(len(ref['sentences']) for ref in refs)
+    counts = Counts(len(refs), expressions, len(instances['annotations']), len(instances['images']))
     with prepared_folder(args.out) as folder:
         place = folder / 'refcoco' if args.refer_layout else folder
         place.mkdir(exist_ok=True)
-        (place / 'instances.json').write_text(json.dumps(instances))
+        with (place / 'instances.json').open('w') as file:
+            file.writelines(instances_text(instances, args.copies))
         if args.refer_layout:
             (place / 'refs(unc).p').write_bytes(pickle.dumps(refs, 2))
         else:
             with (place / 'refs.jsonl').open('w') as file:
-                file.writelines(json.dumps(prepared_ref(ref)) + '\n' for ref in refs)
+                for copy in range(args.copies):
+                    file.writelines(json.dumps(prepared_ref(ref, copy, counts)) + '\n' for ref in refs)
         if args.images:
             write_images(folder / (TRAIN2014 if args.refer_layout else 'images'), instances['images'])
-    expressions = sum(len(ref['sentences']) for ref in refs)
-    outlines, images = len(instances['annotations']), len(instances['images'])
-    print(f'{len(refs)} refs, {expressions} expressions, {outlines} outlines on {images} images in {args.out}')
+    said = ', '.join(f'{args.copies * number} {what}' for what, number in counts._asdict().items())
+    print(f'{said} in {args.out}')
     return 0
 
 
-def prepared_ref(ref: dict[str, Any]) -> dict[str, Any]:
-    """Line of ``refs.jsonl``, as a dict."""
-    sentences = [{name: sentence[name] for name in ('sent_id', 'raw', 'sent')} for sentence in ref['sentences']]
-    kept = {key: ref[key] for key in ('ref_id', 'image_id', 'category_id', 'split')}
-    return {**kept, 'ann_ids': [ref['ann_id']], 'sentences': sentences}
+def instances_text(instances: dict[str, list[dict[str, Any]]], copies: int) -> Iterator[str]:
+    """Pieces of the text of ``instances.json``; copies of images and annotations have other ids."""
+    yield f'{{"categories": {json.dumps(instances["categories"])}'
+    for name in ('images', 'annotations'):
+        yield f', "{name}": ['
+        keys = [key for key in ('id', 'image_id') if key in instances[name][0]]
+        form = '{' + ''.join(f'"{key}": %d, ' for key in keys)
+        shifts = [len(instances['images' if key == 'image_id' else name]) for key in keys]
+        rests = [json.dumps({key: entry[key] for key in entry if key not in keys})[1:] for entry in instances[name]]
+        for copy in range(copies):
+            for number, (entry, rest) in enumerate(zip(instances[name], rests, strict=True)):
+                ids = (entry[key] + copy * shift for key, shift in zip(keys, shifts, strict=True))
+                yield (', ' if copy or number else '') + form % tuple(ids) + rest
+        yield ']'
+    yield '}'
+
+
+def prepared_ref(ref: dict[str, Any], copy: int, counts: Counts) -> dict[str, Any]:
+    """Line of ``refs.jsonl`` in a copy of the set, as a dict."""
+    return {
+        'ref_id': ref['ref_id'] + copy * counts.refs,
+        'image_id': ref['image_id'] + copy * counts.images,
+        'category_id': ref['category_id'],
+        'split': ref['split'],
+        'ann_ids': [ref['ann_id'] + copy * counts.outlines],
+        'sentences': [
+            {'sent_id': said['sent_id'] + copy * counts.expressions, 'raw': said['raw'], 'sent': said['sent']}
+            for said in ref['sentences']
+        ],
+    }
 
 
 def main(argv: list[str] | None = None) -> int:

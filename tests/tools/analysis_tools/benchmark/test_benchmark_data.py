@@ -49,6 +49,19 @@ def test_refer_layout(folder, tmp_path):
         assert list(map(json.loads, ours)) == list(map(json.loads, theirs))
 
 
+def test_copies(folder, tmp_path, capsys):
+    """Three times the set, with ids of their own, and what is measured on it."""
+    assert run('full_size_set', tmp_path / 'set', '--refs', 200, '--copies', 3) == 0
+    report = verify_prepared(tmp_path / 'set', images=False, tokenizer=TOKENIZER)
+    assert not report.of('error')
+    assert sum(counts[0] for counts in report.counts.values()) == 600
+    content = json.loads((tmp_path / 'set' / 'instances.json').read_text())
+    assert len({ann['id'] for ann in content['annotations']}) == 3 * 787
+    assert run('benchmark_index', tmp_path / 'set', '--items', 9) == 0
+    printed = capsys.readouterr().out
+    assert 'start with 513 items' in printed and 'shares with no other' in printed
+
+
 def test_an_existing_folder_is_left(folder, capsys):
     assert run('full_size_set', folder, '--refs', 20) == 2
     assert '--out' in capsys.readouterr().err

@@ -146,4 +146,4 @@ def test_expressions_of_an_image(name):
     model = build_small(name)
     one, three = (benchmark(model, None, 1, (64, 64), 6, repetitions=1, expressions=count) for count in (1, 3))
     assert three.parts.keys() == {'image encoder', 'text encoder', 'alignment modules', 'decode head', 'all'}
-    assert one.gflops < three.gflops < 2.9 * one.gflops
+    assert one.gflops < three.gflops < 2.95 * one.gflops

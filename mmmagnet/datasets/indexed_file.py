@@ -1,0 +1,132 @@
+"""Files whose records are read one by one, from places that a memory-mapped index knows."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from mmengine.logging import print_log
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.io import atomic_write
+
+VERSION = 1  # of the columns
+INDEX = 'index'
+"""Folder of the indexes, beside the files."""
+
+
+class IndexedFile:
+    """A file of JSON records, and columns of numbers about them.
+
+    The columns are read from the file once and kept as ``index/<stem>.safetensors`` beside it, or in
+    ``~/.cache/mmmagnet`` if that folder cannot be written. They are memory-mapped: all processes of a machine share
+    them, and only the parts that are used are in memory. A file of another size or time gets another index.
+
+    A copy in another process opens both files again.
+
+    Args:
+        path: The file.
+        stamp: Size and time that the file must have. Default: any.
+
+    Attributes:
+        columns: Arrays by name.
+        size: Bytes of the file.
+
+    Raises:
+        DataError: If the file is missing or damaged, or is not the one of `stamp`.
+    """
+
+    missing: ClassVar[str]
+    """What to do about a missing file."""
+
+    def __init__(self, path: Path, stamp: str | None = None) -> None:
+        if not path.is_file():
+            raise DataError(f'{path}: {self.missing}')
+        self.path = path
+        file = path.open('rb', buffering=0)
+        weakref.finalize(self, file.close)
+        self._file = file.fileno()
+        status = os.fstat(self._file)
+        self.size = status.st_size
+        self._stamp = f'{status.st_size} {status.st_mtime_ns}'
+        if stamp not in (None, self._stamp):
+            raise self.changed()
+        self.columns = self._index()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self._stamp)
+
+    def scan(self) -> dict[str, np.ndarray]:
+        """Read the columns from the file."""
+        raise NotImplementedError
+
+    def record(self, first: int, size: int) -> Any:
+        """The JSON value in `size` bytes from byte `first` on."""
+        try:
+            return json.loads(_read_at(self._file, size, first).decode())
+        except (ValueError, RecursionError):
+            raise self.changed() from None
+
+    def changed(self) -> DataError:
+        """The error of a file that is not the one of the index any more."""
+        return DataError(f'{self.path}: has changed since it was opened; start again')
+
+    def _index(self) -> dict[str, np.ndarray]:
+        made_of = f'{VERSION} {self._stamp}'
+        places = list(_places(self.path.absolute()))
+        for place in places:
+            columns = _mapped(place, made_of)
+            if columns is not None:
+                return columns
+        start = time.monotonic()
+        columns = self.scan()
+        for place in places:
+            with contextlib.suppress(OSError, SafetensorError):
+                with atomic_write(place, 'wb') as file:
+                    save_file(columns, file.name, {'made_of': made_of})  # puts another file there, for its owner only
+                    Path(file.name).chmod(os.fstat(file.fileno()).st_mode)
+                seconds = time.monotonic() - start
+                if seconds > 1:
+                    print_log(f'{place}: written in {seconds:.0f} s, for all later starts', 'current')
+                return _mapped(place, made_of) or columns
+        print_log(
+            f'{places[0]}: cannot be written, so every process reads the whole set and holds its index', 'current'
+        )
+        return columns
+
+
+def _places(path: Path) -> Iterator[Path]:
+    """Where the index of a file may be, the best place first."""
+    name = f'{path.stem}.safetensors'
+    yield path.parent / INDEX / name
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+        yield cache / 'mmmagnet' / hashlib.sha256(os.fsencode(path)).hexdigest()[:16] / name
+
+
+def _mapped(place: Path, made_of: str) -> dict[str, np.ndarray] | None:
+    """Memory-mapped columns; None if they are missing, damaged, or of another file."""
+    try:
+        with safe_open(place, 'pt') as file:  # as 'numpy' it would copy them
+            if (file.metadata() or {}).get('made_of') == made_of:
+                return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        pass
+    return None
+
+
+def _read_at(file: int, size: int, first: int) -> bytes:
+    if hasattr(os, 'pread'):
+        return os.pread(file, size, first)  # forked processes share the file's position, so it must not matter
+    os.lseek(file, first, os.SEEK_SET)
+    return os.read(file, size)
