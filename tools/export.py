@@ -49,7 +49,8 @@ def export(args: argparse.Namespace) -> int:
     from mmmagnet.apis import ReferringInferencer
     from mmmagnet.apis import export as exporting
 
-    inferencer = ReferringInferencer(args.checkpoint, args.config, 'cpu')
+    checkpoint = args.checkpoint if args.config else None
+    inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, 'cpu')
     model = inferencer.model
     network = exporting.ExportableSegmentor(model).eval()
     packed = [pack(inferencer, pixels, text) for pixels, text in images_of(args)]

@@ -48,7 +48,7 @@ class Segmenter:
         self.loaded: tuple[str, Any] | None = None  # one: each may fill the memory
         self.lock = threading.Lock()
 
-    def __call__(self, name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], list[Any]]:
+    def __call__(self, name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], Any]:
         """Overlays, a table and the attention of the first expression's words.
 
         Args:
@@ -57,7 +57,7 @@ class Segmenter:
             text: An expression in each line.
 
         Returns:
-            Overlays (image, caption), rows (expression, score, per cent of the image), heat maps (image, word).
+            Overlays (image, caption), rows (expression, score, per cent of the image), figure of the words.
 
         Raises:
             DataError: If there is no image or expression, or too much of either.
@@ -81,28 +81,31 @@ class Segmenter:
                 self.loaded = (name, self.load(name))
             inferencer = self.loaded[1]
             results = inferencer(image, expressions)
-            looks = word_looks(inferencer, results[0])
+            words = draw_words(inferencer, results[0])
         return (
             [(result.draw(), result.expression) for result in results],
             [[result.expression, result.score, round(100 * result.area_fraction, 1)] for result in results],
-            looks,
+            words,
         )
 
 
-def word_looks(inferencer: Any, result: Any) -> list[tuple[Any, str]]:
-    """The image under a heat map for each token of a result's expression; none of a network without word attention."""
-    import torch.nn.functional as F
+def draw_words(inferencer: Any, result: Any) -> Any:
+    """Heat maps of a result's words in every fusion stage, RGB; None of a network without word attention."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    from mmmagnet.visualization import draw_heat_map
-    from mmmagnet.visualization.word_attention import pack_sample, token_texts, word_attention
+    from mmmagnet.apis.explain import pack_sample, tokens_of, word_attention
+    from mmmagnet.visualization.explanations import draw_word_attention
 
     sample = pack_sample(inferencer.pipeline, result.image, result.expression)
     attention = word_attention(inferencer.model, sample)
     if attention is None:
-        return []
-    tokens = token_texts(inferencer.pipeline, result.expression)
-    maps = F.interpolate(attention.mean(0)[None], result.mask.shape, mode='bilinear', align_corners=False)[0]
-    return [(draw_heat_map(result.image, heat.cpu().numpy()), token) for heat, token in zip(maps, tokens, strict=True)]
+        return None
+    words, _ = tokens_of(inferencer.pipeline, sample)
+    canvas = FigureCanvasAgg(draw_word_attention(result.image, words, attention.cpu().numpy()))
+    canvas.figure.set_dpi(140)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
@@ -111,7 +114,7 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
 
     from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
 
-    def answer(name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], list[Any]]:
+    def answer(name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], Any]:
         try:
             return segmenter(name, image, text)
         except (DataError, CheckpointError, ConfigError, OSError) as error:
@@ -132,9 +135,7 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
                 scores = gradio.Dataframe(
                     headers=['expression', 'score', '% of the image'], interactive=False, elem_id='scores'
                 )
-                words = gradio.Gallery(
-                    label='Where each word of the first expression is read', columns=4, height='auto', elem_id='words'
-                )
+        words = gradio.Image(label='Where the network reads each word of the first expression', elem_id='words')
         event = dict(fn=answer, inputs=[model, image, text], outputs=[masks, scores, words], api_name='segment')
         button.click(**event)
         text.submit(**{**event, 'api_name': False})

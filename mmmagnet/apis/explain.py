@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.models.decode_heads.magnet_head import MagNetDecoded
 from mmmagnet.models.necks.cross_modal_alignment_module import AlignmentModule
 
@@ -47,6 +48,14 @@ def pack_sample(
     if mask is not None:
         results |= {'gt_seg_map': mask.astype(np.uint8), 'seg_fields': ['gt_seg_map']}
     return pipeline(results)
+
+
+def tokens_of(pipeline: Any, sample: dict[str, Any]) -> tuple[list[str], Any]:
+    """The real tokens of a sample, and the function from an id to a token."""
+    name = next(step.tokenizer for step in pipeline.transforms if isinstance(step, TokenizeExpression))
+    vocabulary = load_tokenizer(name).convert_ids_to_tokens
+    item = sample['data_samples']
+    return vocabulary(item.input_ids[item.word_mask.bool()].tolist()), vocabulary
 
 
 @torch.no_grad()

@@ -31,11 +31,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def explain(args: argparse.Namespace) -> int:
     """Draw the figures that the network has parts for; returns the exit status."""
     from mmmagnet.apis import ReferringInferencer, read_image
-    from mmmagnet.apis.explain import decoder_predictions, masked_word_probabilities, pack_sample, word_attention
+    from mmmagnet.apis.explain import (
+        decoder_predictions,
+        masked_word_probabilities,
+        pack_sample,
+        tokens_of,
+        word_attention,
+    )
     from mmmagnet.visualization.explanations import draw_guesses, draw_predictions, draw_word_attention
 
     pixels = read_image(args.image)
-    inferencer = ReferringInferencer(args.checkpoint, args.config, args.device)
+    checkpoint = args.checkpoint if args.config else None
+    inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, args.device)
     sample = pack_sample(inferencer.pipeline, pixels, args.text, read_mask(args.mask, pixels.shape[:2]))
     words, vocabulary = tokens_of(inferencer.pipeline, sample)
     image = sample['inputs'].numpy().transpose(1, 2, 0)[..., ::-1]
@@ -72,16 +79,6 @@ def explain(args: argparse.Namespace) -> int:
         figure.savefig(path, dpi=200)
         print(path)
     return 0
-
-
-def tokens_of(pipeline: Any, sample: dict[str, Any]) -> tuple[list[str], Any]:
-    """The real tokens of a sample, and the function from an id to a token."""
-    from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
-
-    name = next(step.tokenizer for step in pipeline.transforms if isinstance(step, TokenizeExpression))
-    vocabulary = load_tokenizer(name).convert_ids_to_tokens
-    item = sample['data_samples']
-    return vocabulary(item.input_ids[item.word_mask.bool()].tolist()), vocabulary
 
 
 def read_mask(path: str | None, size: tuple[int, int]) -> Any:
