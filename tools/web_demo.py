@@ -84,28 +84,25 @@ class Segmenter:
             words = draw_words(inferencer, results[0])
         return (
             [(result.draw(), result.expression) for result in results],
-            [[result.expression, result.score, round(100 * result.area_fraction, 1)] for result in results],
+            [
+                [result.expression, result.score and round(result.score, 2), round(100 * result.area_fraction, 1)]
+                for result in results
+            ],
             words,
         )
 
 
 def draw_words(inferencer: Any, result: Any) -> Any:
     """Heat maps of a result's words in every fusion stage, RGB; None of a network without word attention."""
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from mmmagnet.apis.explain import pack_sample, tokens_of, word_attention
-    from mmmagnet.visualization.explanations import draw_word_attention
+    from mmmagnet.visualization.explanations import draw_word_attention, figure_pixels
 
     sample = pack_sample(inferencer.pipeline, result.image, result.expression)
     attention = word_attention(inferencer.model, sample)
     if attention is None:
         return None
     words, _ = tokens_of(inferencer.pipeline, sample)
-    canvas = FigureCanvasAgg(draw_word_attention(result.image, words, attention.cpu().numpy()))
-    canvas.figure.set_dpi(140)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    return figure_pixels(draw_word_attention(result.image, words, attention.cpu().numpy()))
 
 
 def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
@@ -125,17 +122,22 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
         with gradio.Row():
             with gradio.Column():
                 model = gradio.Dropdown(segmenter.names, value=segmenter.names[0], label='Model')
-                image = gradio.Image(type='pil', sources=['upload', 'clipboard'], label='Image', elem_id='image')
+                image = gradio.Image(
+                    type='pil', sources=['upload', 'clipboard'], label='Image', height=360, elem_id='image'
+                )
                 text = gradio.Textbox(
                     label='Expressions', lines=2, max_lines=10, max_length=MAX_LETTERS, elem_id='expressions'
                 )
                 button = gradio.Button('Segment', variant='primary', elem_id='segment')
             with gradio.Column():
-                masks = gradio.Gallery(label='Masks', columns=1, height='auto', elem_id='masks')
+                masks = gradio.Gallery(label='Masks', columns=1, height=640, object_fit='contain', elem_id='masks')
                 scores = gradio.Dataframe(
                     headers=['expression', 'score', '% of the image'], interactive=False, elem_id='scores'
                 )
-        words = gradio.Image(label='Where the network reads each word of the first expression', elem_id='words')
+        gradio.Markdown(
+            'How much each place of the image reads from each word of the first expression, stage by stage:'
+        )
+        words = gradio.Image(show_label=False, elem_id='words')
         event = dict(fn=answer, inputs=[model, image, text], outputs=[masks, scores, words], api_name='segment')
         button.click(**event)
         text.submit(**{**event, 'api_name': False})
@@ -165,7 +167,7 @@ def serve(args: argparse.Namespace) -> int:
         files = sorted(file for file in Path(args.examples).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         examples = [[str(file), args.example_text] for file in files[:4]]
     build_page(segmenter, examples).launch(
-        server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, show_api=False, share=False
+        server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, share=False
     )
     return 0
 

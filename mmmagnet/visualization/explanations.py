@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -17,6 +18,19 @@ from .panels import GT_COLOR, fit_image, mask_iou, overlay_mask
 
 WORD, GUESS = (tuple(channel / 255 for channel in color) for color in ((46, 158, 100), (176, 181, 190)))
 """Colours of bars: the word that was masked, and the others."""
+
+
+def figure_pixels(figure: Figure, dpi: int = 140) -> np.ndarray:
+    """A figure as an image, RGB (H, W, 3) uint8.
+
+    Args:
+        figure: A figure of matplotlib.
+        dpi: Pixels an inch.
+    """
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def draw_word_attention(image: np.ndarray, words: Sequence[str], attention: np.ndarray) -> Figure:
