@@ -49,7 +49,7 @@ def export(args: argparse.Namespace) -> int:
     from mmmagnet.apis import ReferringInferencer
     from mmmagnet.apis import export as exporting
 
-    inferencer = ReferringInferencer(args.checkpoint, args.config, 'cpu')
+    inferencer = ReferringInferencer(args.config, args.checkpoint, 'cpu')
     model = inferencer.model
     network = exporting.ExportableSegmentor(model).eval()
     packed = [pack(inferencer, pixels, text) for pixels, text in images_of(args)]

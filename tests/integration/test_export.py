@@ -105,7 +105,7 @@ def test_runner_of_the_docs(folder, onnx_file):
     command = [sys.executable, '-c', start, onnx_file.name, 'image.png', *TEXTS]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr
-    inferencer = ReferringInferencer(folder / 'epoch_3.pth', folder / 'config.py', 'cpu')
+    inferencer = ReferringInferencer(folder / 'config.py', folder / 'epoch_3.pth', 'cpu')
     for index, expected in enumerate(inferencer(folder / 'image.png', TEXTS)):
         mask = np.asarray(Image.open(folder / f'mask_{index}.png'))
         assert mask.shape == expected.mask.shape

@@ -35,7 +35,8 @@ def explain(args: argparse.Namespace) -> int:
     from mmmagnet.visualization.explanations import draw_guesses, draw_predictions, draw_word_attention
 
     pixels = read_image(args.image)
-    inferencer = ReferringInferencer(args.checkpoint, args.config, args.device)
+    checkpoint = args.checkpoint if args.config else None
+    inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, args.device)
     sample = pack_sample(inferencer.pipeline, pixels, args.text, read_mask(args.mask, pixels.shape[:2]))
     words, vocabulary = tokens_of(inferencer.pipeline, sample)
     image = sample['inputs'].numpy().transpose(1, 2, 0)[..., ::-1]
