@@ -49,8 +49,7 @@ def export(args: argparse.Namespace) -> int:
     from mmmagnet.apis import ReferringInferencer
     from mmmagnet.apis import export as exporting
 
-    checkpoint = args.checkpoint if args.config else None
-    inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, 'cpu')
+    inferencer = ReferringInferencer(args.config, args.checkpoint, 'cpu')
     model = inferencer.model
     network = exporting.ExportableSegmentor(model).eval()
     packed = [pack(inferencer, pixels, text) for pixels, text in images_of(args)]

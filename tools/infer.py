@@ -71,6 +71,8 @@ def infer(args: argparse.Namespace) -> int:
 
     if Path(args.out_dir).suffix.lower() in SUFFIXES and not is_folder(args.out_dir):
         raise ConfigError(f'--out-dir {args.out_dir}: names an image; give a folder')
+    if any(is_folder(name) and Path(name).resolve() == Path(args.out_dir).resolve() for name in args.images):
+        raise ConfigError(f'--out-dir {args.out_dir}: is a folder of images to segment; give another')
     if args.list:
         requests = list(read_list(Path(args.list)).items())
     else:
@@ -108,8 +110,10 @@ def read_list(path: Path) -> dict[str, list[Any]]:
         for number, row in _rows(path):
             row = row if isinstance(row, dict) else {}
             image, expression = row.get('image'), row.get('expression')
+            if None in row:  # as csv names what has no column
+                raise DataError(f'{path}, line {number}: has more fields than the first line; quote text with commas')
             if not isinstance(image, str) or not image or expression is None:
-                raise DataError(f'{path}, line {number}: give the fields image and expression')
+                raise DataError(f'{path}, line {number}: lacks image or expression, the names in line 1 of a CSV')
             requests.setdefault(image if is_address(image) else str(path.parent / image), []).append(expression)
     except (csv.Error, ValueError, RecursionError) as error:
         if isinstance(error, DataError):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -155,8 +156,12 @@ def traceable() -> Iterator[None]:
             return with_heads(query[:, None], key[:, None], value[:, None], *args, **kwargs)[:, 0]
         return attention(query, key, value, *args, **kwargs).contiguous()  # strides differ from kernel to kernel
 
+    def samples(plane: Tensor, grid: Tensor, share: Tensor) -> Tensor:
+        return (deformable_attention._sample(plane, grid) * share.unsqueeze(1)).sum(2)
+
     exchanged: list[tuple[Any, str, Any]] = [
         (deformable_attention, 'sample_by_rows', deformable_attention.sample_by_grid),
+        (deformable_attention, 'WeightedSamples', SimpleNamespace(apply=samples)),  # all maps at once
         (cross_decoder, 'sine_positions_1d', positions.sine_positions_1d.__wrapped__),
         (staged_clip_text, 'causal_mask', staged_clip_text.causal_mask.__wrapped__),
         (torch, 'autocast', lambda *_, **__: nullcontext()),

@@ -92,13 +92,14 @@ def test_strict(infer):
     ('content', 'message'),
     [
         ('', 'list.csv: is empty'),
-        ('image,text\nx.png,a\n', 'list.csv, line 2: give the fields image and expression'),
-        ('image,expression\nx.png\n', 'list.csv, line 2: give the fields image and expression'),
+        ('image,text\nx.png,a\n', 'list.csv, line 2: lacks image or expression'),
+        ('image,expression\nx.png,a, b\n', 'list.csv, line 2: has more fields than the first line'),
+        ('image,expression\nx.png\n', 'list.csv, line 2: lacks image or expression'),
         ('image,expression\nx.png,"a\n', 'list.csv: not a whole list'),
         (b'image,expression\nx.png,\xff\n', 'list.csv: not a whole list'),
         ('{"image": "x.png"', 'list.jsonl: not a whole list'),
-        ('[1]\n', 'list.jsonl, line 1: give the fields'),
-        ('{"image": 5, "expression": "a"}', 'list.jsonl, line 1: give the fields'),
+        ('[1]\n', 'list.jsonl, line 1: lacks image or'),
+        ('{"image": 5, "expression": "a"}', 'list.jsonl, line 1: lacks image or'),
         (None, 'list.csv: No such file or directory'),
     ],
 )
