@@ -59,7 +59,11 @@ def convert_custom(
         readers.add(_READERS[form])
     if len(readers) > 1:
         raise DataError(f'{sources[0][1]}: is of another form than {sources[-1][1]}: convert sources of one form')
-    return readers.pop()(sources, out, images, overwrite, field, val_share)
+    conversion = readers.pop()(sources, out, images, overwrite, field, val_share)
+    if 'train' not in conversion.counts:
+        found = ', '.join(conversion.counts)
+        conversion.warnings.append(f'no ref is of the split train, which training reads; the splits are {found}')
+    return conversion
 
 
 def sources_by_split(given: Sequence[str]) -> list[tuple[str | None, Path]]:

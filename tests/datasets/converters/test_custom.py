@@ -79,6 +79,8 @@ def test_splits(images, tmp_path):
     convert_custom([('train', files[0]), ('test', files[1])], tmp_path / 'told', images)
     assert set(found(tmp_path / 'told', 'train')) == {'0.png', '1.png'}
     assert set(found(tmp_path / 'told', 'test')) == {'2.png'}
+    misspelt = convert_custom([('trian', files[0]), ('test', files[1])], tmp_path / 'misspelt', images)
+    assert misspelt.warnings == ['no ref is of the split train, which training reads; the splits are trian, test']
     whole = write_json(tmp_path / 'c.json', coco())
     conversion = convert_custom([(None, whole)], tmp_path / 'share', images, val_share=0.2)
     assert {split: counts[2] for split, counts in conversion.counts.items()} == {'train': 4, 'val': 1}
