@@ -31,7 +31,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help=f'folder of {" and ".join(RESULT)}')
     parser.add_argument('--minutes', type=float, default=8.0, help='time of all steps (default: 8)')
     parser.add_argument('--only', nargs='+', metavar='STEP', help='names of steps (default: all)')
-    parser.add_argument('--networks', nargs='+', metavar='NAME', help='such as magnet and lavt (default: all six)')
     parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda')
     parser.add_argument('--small', action='store_true', help="the tests' small networks; needs pytest")
     args = parser.parse_args(argv)
@@ -133,18 +132,15 @@ def page(environment: dict[str, str], results: list[dict[str, Any]]) -> str:
 def check(args: argparse.Namespace) -> int:
     """Run the steps and write the results; returns 1 if a step failed."""
     import torch
-    from gpu_steps import NETWORKS, STEPS, Setting
+    from gpu_steps import STEPS, Setting
 
     from mmmagnet.utils.cli import select_device
     from mmmagnet.utils.errors import ConfigError
     from mmmagnet.utils.io import atomic_write, write_json
 
-    for name, given, known in (
-        ('--only', args.only or [], [step.name for step in STEPS]),
-        ('--networks', args.networks or [], [*NETWORKS]),
-    ):
-        if unknown := set(given) - set(known):
-            raise ConfigError(f'{name}: {", ".join(sorted(unknown))} is not among {", ".join(known)}')
+    names = [step.name for step in STEPS]
+    if unknown := set(args.only or []) - set(names):
+        raise ConfigError(f'--only: {", ".join(sorted(unknown))} is not among {", ".join(names)}')
     select_device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     out = args.out.resolve()
@@ -161,7 +157,7 @@ def check(args: argparse.Namespace) -> int:
         with atomic_write(out / RESULT[1]) as file:
             file.write(page(environment, results))
 
-    setting = Setting(args.device, args.small, tuple(args.networks or NETWORKS), out)
+    setting = Setting(args.device, args.small, out)
     steps = [step for step in STEPS if args.only is None or step.name in args.only]
     results = run_steps(steps, setting, 60 * args.minutes, save)
     print(f'wrote {out / RESULT[0]} and {out / RESULT[1]}')
