@@ -124,6 +124,12 @@ def test_other_results_fail(keep, monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+def test_compiled(tmp_path):
+    rows = [*gpu_steps.measure_speed(Setting('cpu', True, tmp_path), compiled=True)]
+    assert [row['mode'] for row in rows if row['images per second'] > 0] == ['train', 'predict']
+
+
+@pytest.mark.slow
 def test_memory(tmp_path):
     row = next(gpu_steps.check_memory(Setting('cpu', True, tmp_path)))
     assert row['ratio'] == pytest.approx(1, abs=0.05), row
@@ -163,8 +169,8 @@ def test_quickstart(status, score, passed, monkeypatch, tmp_path):
 
         def wait(self):
             self.folder.mkdir()
-            scores = {'split': 'val', 'resolutions': {'input': {'scores': {'oIoU': score}}}}
-            (self.folder / 'scores.json').write_text(json.dumps([scores]))
+            scores = {'val': {'metrics': {'ref/oIoU': score}}, 'testA': {'metrics': {'ref/oIoU': 30.0}}}
+            (self.folder / 'scores.json').write_text(json.dumps(scores))
 
         def terminate(self):
             pass
@@ -175,4 +181,4 @@ def test_quickstart(status, score, passed, monkeypatch, tmp_path):
         with pytest.raises(RuntimeError, match='exit status 3'):
             next(rows)
     else:
-        assert [row.get('passed', row.get('oIoU')) for row in rows] == [score, passed]
+        assert [(row['split'], row['passed']) for row in rows] == [('val', passed), ('testA', True)]

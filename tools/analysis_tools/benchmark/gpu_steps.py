@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -102,6 +103,10 @@ def build(small: bool, name: str, compiled: bool = False) -> tuple[Any, Callable
     return network, lambda batch, device: make_batch(network, batch, size, words, device)
 
 
+def _adamw(network: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(network.parameters(), lr=5e-5)
+
+
 def attempt(row: Row, measure: Callable[[], Row]) -> Row:
     """A row with what a function measures, or with its error."""
     try:
@@ -115,11 +120,6 @@ def attempt(row: Row, measure: Callable[[], Row]) -> Row:
     finally:
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def adamw(network: Any) -> torch.optim.Optimizer:
-    """Optimizer of a network."""
-    return torch.optim.AdamW(network.parameters(), lr=5e-5)
 
 
 def check_parity(setting: Setting) -> Iterator[Row]:
@@ -137,14 +137,12 @@ def _compare_case(case: Case, setting: Setting, precision: str) -> Row:
     from_numpy = torch.from_numpy
 
     def arrays(model: Any, settings: Any) -> dict[str, Tensor]:
-        """The case's arrays, computed on the device."""
         loss = model.to(setting.device).decode_head.loss_by_feat
         model.decode_head.loss_by_feat = lambda decoded, masks: loss(decoded, masks.to(setting.device))
         on_device = patch.object(torch, 'from_numpy', lambda array: from_numpy(array).to(setting.device))  # the inputs
         with on_device:
             found = setting.run(precision, case.converter.arrays, model, settings)
-        halves = (torch.bfloat16, torch.float16)
-        return {name: (value.float() if value.dtype in halves else value).cpu() for name, value in found.items()}
+        return {name: (part.float() if part.dtype == torch.bfloat16 else part).cpu() for name, part in found.items()}
 
     published = load_config(ROOT / 'configs' / case.converter.config).model.to_dict()
     differences = compare(case._replace(converter=replace(case.converter, arrays=arrays)), published)
@@ -160,21 +158,21 @@ def check_networks(setting: Setting) -> Iterator[Row]:
         network, make = build(setting.small, name)
         expected = _results(network, make(2, 'cpu'), setting, 'fp32', 'cpu')
         for precision in ('fp32', 'bf16') if setting.device == 'cpu' else PRECISIONS:
-            row = {'network': name, 'precision': precision}
-            yield attempt(row, partial(_compare_network, network, make, expected, setting, precision))
+            compare_it = partial(_compare_network, network, make, expected, setting, precision)
+            yield attempt({'network': name, 'precision': precision}, compare_it)
 
 
 def _compare_network(network: Any, make: Any, expected: list[Tensor], setting: Setting, precision: str) -> Row:
     model, batch = copy.deepcopy(network).to(setting.device), make(2, setting.device)
     found = _results(model, batch, setting, precision, setting.device)
     far = [float((ours - theirs).norm() / theirs.norm()) for ours, theirs in zip(found, expected, strict=True)]
-    step = TrainingStep(model, adamw(model), *batch)
+    step = TrainingStep(model, _adamw(model), *batch)
     losses = [*setting.run(precision, model.loss, *batch).values()]
     setting.run(precision, step)
     losses += setting.run(precision, model.loss, *batch).values()
     finite = all(bool(value.isfinite().all()) for value in losses)
-    close = all(error <= bound for error, bound in zip(far, BOUNDS[precision], strict=True))
-    return {'passed': finite and close, 'finite': finite, 'logits': far[0], 'gradients': far[1]}
+    passed = finite and far[0] <= BOUNDS[precision][0] and far[1] <= BOUNDS[precision][1]
+    return {'passed': passed, 'finite': finite, 'logits': far[0], 'gradients': far[1]}
 
 
 def _results(model: Any, batch: Batch, setting: Setting, precision: str, device: str) -> list[Tensor]:
@@ -201,13 +199,13 @@ def check_memory(setting: Setting) -> Iterator[Row]:
 def _memory(setting: Setting, precision: str) -> Row:
     network, make = build(setting.small, 'magnet')
     images, samples = make(8, setting.device)
-    size, words = (images.shape[2], images.shape[3]), len(samples[0].input_ids)
-    predicted = training_memory(copy.deepcopy(network), adamw, 8, size, words, precision).activation_mb
+    given = (images.shape[2], images.shape[3]), len(samples[0].input_ids), precision
+    predicted = training_memory(copy.deepcopy(network), _adamw, 8, *given).activation_mb
     network = copy.deepcopy(network).to(setting.device)
-    step = TrainingStep(network, adamw(network), images, samples)
+    step = TrainingStep(network, _adamw(network), images, samples)
     setting.run(precision, step)
-    both = partial(setting.run, precision, step.forward_backward)
-    measured = activation_bytes(network, both, setting.device) / 2**20
+    passes = partial(setting.run, precision, step.forward_backward)
+    measured = activation_bytes(network, passes, setting.device) / 2**20
     return {'predicted, MB': predicted, 'measured, MB': measured, 'ratio': measured / predicted}
 
 
@@ -222,13 +220,13 @@ def measure_speed(setting: Setting, compiled: bool = False) -> Iterator[Row]:
         for batch in (2,) if setting.small else (8, 1, 32):
             for sampler, replaced in samplers.items():
                 row = {'mode': mode, 'batch': batch, 'sampler': sampler}
-                with patch.multiple(sampling, **replaced):
+                with patch.multiple(sampling, **replaced) if replaced else nullcontext():
                     yield attempt(row, partial(_speed, network, make, setting, mode, batch))
 
 
 def _speed(network: Any, make: Any, setting: Setting, mode: str, batch: int) -> Row:
     given = make(batch, setting.device)
-    step = TrainingStep(network, adamw(network), *given) if mode == 'train' else prediction_step(network, *given)
+    step = TrainingStep(network, _adamw(network), *given) if mode == 'train' else prediction_step(network, *given)
 
     def run() -> None:
         setting.run('bf16', step)
@@ -246,7 +244,7 @@ def check_waits(setting: Setting) -> Iterator[Row]:
     for name in NETWORKS:
         network, make = build(setting.small, name)
         network = copy.deepcopy(network).to(setting.device)
-        step = TrainingStep(network, adamw(network), *make(2, setting.device))
+        step = TrainingStep(network, _adamw(network), *make(2, setting.device))
         yield attempt({'network': name, 'run': 'profile'}, partial(_profile, setting, step))
         yield attempt({'network': name, 'run': 'no wait'}, partial(_no_wait, setting, step))
 
@@ -287,11 +285,9 @@ def run_quickstart(setting: Setting) -> Iterator[Row]:
             run.terminate()  # if the time is over
     if run.returncode:
         raise RuntimeError(f'exit status {run.returncode}: see {log}')
-    for entry in json.loads((folder / 'scores.json').read_text()):
-        score = entry['resolutions']['input']['scores']['oIoU']
-        yield {'split': entry['split'], 'oIoU': score}
-        if entry['split'] == 'val' and not setting.small:
-            yield {'split': 'val', 'required': SCORE, 'passed': score >= SCORE}
+    for split, entry in json.loads((folder / 'scores.json').read_text()).items():
+        score = entry['metrics']['ref/oIoU']
+        yield {'split': split, 'oIoU': score, 'passed': setting.small or split != 'val' or score >= SCORE}
 
 
 STEPS = (
