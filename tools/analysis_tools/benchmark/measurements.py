@@ -116,7 +116,7 @@ def benchmark(
     def run() -> None:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             step()
-        _wait(device)
+        wait(device)
 
     gflops = count_gflops(run)
     matrices = [torch.randn(_SIDE, _SIDE, dtype=dtype, device=device) for _ in range(2)]
@@ -144,7 +144,7 @@ def benchmark(
             activations = activation_bytes(model, step.forward_backward, device) / 2**20
     parts = time_parts(model, run, max(3, repetitions // 3), device, own)
     if load:
-        parts['data'] = _median_seconds(load, max(3, repetitions // 3))
+        parts['data'] = median_seconds(load, max(3, repetitions // 3))
     return Benchmark(
         mode='train' if optimizer else 'predict',
         precision=precision,
@@ -247,10 +247,10 @@ def _timed(parts: Parts, totals: dict[str, float], device: str) -> Iterator[None
 
     def timed(name: str, method: Callable) -> Callable:
         def call(*given: Any, **named: Any) -> Any:
-            _wait(device)
+            wait(device)
             began = time.perf_counter()
             result = method(*given, **named)
-            _wait(device)
+            wait(device)
             totals[name] += time.perf_counter() - began
             return result
 
@@ -270,7 +270,7 @@ def _timed(parts: Parts, totals: dict[str, float], device: str) -> Iterator[None
                 setattr(part, method, own)
 
 
-def _median_seconds(work: Callable[[], Any], repetitions: int) -> float:
+def median_seconds(work: Callable[[], Any], repetitions: int) -> float:
     """Median seconds of a function's calls, after one that warms up."""
     seconds = []
     for _ in range(1 + repetitions):
@@ -282,13 +282,14 @@ def _median_seconds(work: Callable[[], Any], repetitions: int) -> float:
 
 def _product_rate(matrices: list[Tensor], device: str) -> float:
     """Rate of one matrix product, 1e9 operations a second."""
-    _wait(device)
+    wait(device)
     began = time.perf_counter()
     torch.mm(*matrices)
-    _wait(device)
+    wait(device)
     return 2 * _SIDE**3 / 1e9 / (time.perf_counter() - began)
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
+    """Let a GPU finish its work."""
     if device == 'cuda':
         torch.cuda.synchronize()
