@@ -87,9 +87,7 @@ def measure(args: argparse.Namespace) -> int:
         ).optimizer
 
     if args.mode == 'memory':
-        memory = training_memory(
-            model, make_optimizer, args.batch, size, args.tokens, args.precision, args.expressions
-        )
+        memory = training_memory(model, make_optimizer, args.batch, size, args.tokens, args.precision, args.expressions)
         print(f'{args.config}, a training step, {args.precision}')
         print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
         print(f'  expressions          {args.expressions} of each image')

@@ -46,7 +46,7 @@ def test_as_counted(tiny_config):
     assert found.activation_mb * 2**20 == pytest.approx(counted, rel=0.02)
     elements = sum(weight.numel() for weight in model.parameters())
     assert found.parameters == elements
-    assert found.gflops == pytest.approx(count_gflops(step.forward_backward), rel=1e-6)
+    assert found.gflops == pytest.approx(count_gflops(step.forward_backward), rel=1e-3)  # other words are masked
     assert found.state_mb * 2**20 == pytest.approx(16 * elements, rel=0.01)
 
 
