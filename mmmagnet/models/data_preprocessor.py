@@ -1,4 +1,4 @@
-"""Batches: words trimmed to the longest expression, and images of several sizes."""
+"""Batches: words trimmed to the longest expression, images shared by expressions, and images of several sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
+from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
+from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from mmmagnet.registry import MODELS
 
@@ -19,7 +22,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
     """mmseg's preprocessor that also trims the words of a batch to its longest expression.
 
     Padded words cost time and change nothing. The length is read before the batch goes to the device, so that nothing
-    waits for the device.
+    waits for the device. A training image with several expressions (`SampleExpression`) becomes as many data samples.
 
     Args:
         mean: Mean of R, G and B, 0 to 255.
@@ -32,6 +35,8 @@ class ReferringPreProcessor(SegDataPreProcessor):
         test_cfg: ``size`` or ``size_divisor`` of padding when testing; predictions leave it out again.
         trim_words: Whether to trim. `torch.compile` compiles again for each new length, so set it to False there.
             `ReferringSegmentor` asks for False where a part reads padded words.
+        share_images: Whether equal images of a test batch are encoded once, for a `ReferringSegmentor` only. It pays
+            where no text reaches the image encoder: CARIS, CRIS. Without effect beside `test_cfg`.
 
     Raises:
         ValueError: If both `size` and `size_divisor` are given.
@@ -52,6 +57,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
         seg_pad_val: int = 255,
         test_cfg: dict | None = None,
         trim_words: bool = True,
+        share_images: bool = False,
     ) -> None:
         size_divisor = size_divisor or 1
         if size is not None and size_divisor > 1:
@@ -69,23 +75,64 @@ class ReferringPreProcessor(SegDataPreProcessor):
         # an argument of MMEngine's that mmseg's does not hand on: a batch goes to the GPU while the last step runs
         self._non_blocking = True
         self.trim_words = trim_words
+        self.share_images = share_images
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
-        """Normalise and stack as mmseg does; then trim the words.
+        """Normalise and stack as mmseg does; then trim the words, and say which image each expression has.
 
         Args:
-            data: ``inputs``, B images (3, H, W), and ``data_samples`` with `input_ids` and `word_mask` (L,).
+            data: ``inputs``, M images (3, H, W), and ``data_samples`` with `input_ids` and `word_mask`, (L,) or, of K
+                expressions, (K, L).
             training: Whether to pad to `size_divisor`.
 
         Returns:
-            ``inputs`` (B, 3, H, W) and ``data_samples`` with `input_ids` and `word_mask` of one length, L or less.
+            ``inputs`` (M, 3, H, W), equal ones once if they are shared, and ``data_samples``, one for each expression,
+            with `input_ids` and `word_mask` of one length, L or less, and, of shared images, `image_index`.
         """
-        length = _longest(data.get('data_samples')) if self.trim_words else None
+        samples = data.get('data_samples')
+        length = _longest(samples) if self.trim_words else None
+        places = None
+        if self.share_images and samples and not (training or self.test_cfg or 'image_index' in samples[0]):
+            images, places = _distinct(data['inputs'])
+            data = {**data, 'inputs': images}
         data = super().forward(data, training)
+        samples = data['data_samples']  # copies of what was given
         if length is not None:
-            for sample in data['data_samples']:  # copies of what was given
-                sample.set_data({'input_ids': sample.input_ids[:length], 'word_mask': sample.word_mask[:length]})
+            for sample in samples:
+                sample.set_data(
+                    {'input_ids': sample.input_ids[..., :length], 'word_mask': sample.word_mask[..., :length]}
+                )
+        if samples and 'input_ids' in samples[0] and samples[0].input_ids.dim() == 2:
+            places = [place for place, sample in enumerate(samples) for _ in sample.input_ids]
+            data['data_samples'] = samples = [one for sample in samples for one in _expressions(sample)]
+        if places is not None and len(data['inputs']) < len(samples):
+            for sample, place in zip(samples, torch.tensor(places, device=data['inputs'].device), strict=True):
+                sample.image_index = place
         return data
+
+
+def _distinct(images: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """Images without those equal to an earlier one, and the place of each image among them."""
+    found: list[Tensor] = []
+    places = []
+    for image in images:
+        place = next((place for place, other in enumerate(found) if torch.equal(other, image)), len(found))
+        if place == len(found):
+            found.append(image)
+        places.append(place)
+    return found, places
+
+
+def _expressions(sample: SegDataSample) -> list[SegDataSample]:
+    """A data sample for each of a sample's K expressions; they share the mask."""
+    samples = []
+    for number, (ids, mask) in enumerate(zip(sample.input_ids, sample.word_mask, strict=True)):
+        one = sample.clone()
+        one.set_data({'input_ids': ids, 'word_mask': mask})
+        if 'expression' in sample:
+            one.set_metainfo({'expression': sample.expression[number]})
+        samples.append(one)
+    return samples
 
 
 def _longest(samples: Sequence[Any] | None) -> int | None:
@@ -93,7 +140,7 @@ def _longest(samples: Sequence[Any] | None) -> int | None:
     masks = [sample.get('word_mask') for sample in samples or []]
     if not masks or any(mask is None or not mask.is_cpu or mask.shape != masks[0].shape for mask in masks):
         return None
-    real = torch.stack(masks).any(0).nonzero()
+    real = torch.stack(masks).flatten(0, -2).any(0).nonzero()
     return int(real[-1]) + 1 if len(real) else None
 
 
@@ -147,7 +194,7 @@ class MultiSizePreProcessor(ReferringPreProcessor):
         data['inputs'] = F.interpolate(data['inputs'], size, mode='bilinear', align_corners=False, antialias=True)
         for sample in data['data_samples']:
             mask = sample.gt_sem_seg.data
-            del sample.gt_sem_seg.data  # a PixelData refuses another size in its place
-            sample.gt_sem_seg.data = F.interpolate(mask[None].float(), size, mode='nearest-exact')[0].to(mask.dtype)
+            squashed = F.interpolate(mask[None].float(), size, mode='nearest-exact')[0].to(mask.dtype)
+            sample.gt_sem_seg = PixelData(data=squashed)
             sample.set_metainfo({'img_shape': size, 'pad_shape': size})
         return data

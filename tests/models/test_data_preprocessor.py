@@ -194,3 +194,31 @@ def test_padding_when_testing_is_left_out_of_masks(kind, tiny_config, tiny_batch
         expected = model.encode_decode(inputs, tiny_batch(batch=1)[1])
     assert whole.seg_logits.shape == (64, 48)
     torch.testing.assert_close(whole.seg_logits.data, expected[0, :, :, :48], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('images', 'settings', 'training', 'index'),
+    [
+        ((0, 0, 1, 0), {}, False, [0, 0, 1, 0]),
+        ((1, 0, 0, 1), {}, False, [0, 1, 1, 0]),
+        ((0, 1, 2, 3), {}, False, None),
+        ((0, 0, 1, 0), dict(share_images=False), False, None),
+        ((0, 0, 1, 0), dict(test_cfg=dict(size_divisor=48)), False, None),
+        ((0, 0, 1, 0), {}, True, None),
+    ],
+)
+def test_equal_images_of_a_test_batch(images, settings, training, index, tiny_batch):
+    different = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+    different[1] = different[0]
+    different[1, 2, 63, 63] += 1  # nearly equal is not equal
+    _, samples = tiny_batch(4)
+    given = {'inputs': [different[place].clone() for place in images], 'data_samples': samples}
+    preprocessor = ReferringPreProcessor(**{'share_images': True, **NORMALISED, **settings})
+    data = preprocessor(given, training=training)
+    assert len(given['inputs']) == 4 and not any('image_index' in sample for sample in samples)
+    if index is None:
+        assert len(data['inputs']) == 4 and not any('image_index' in sample for sample in data['data_samples'])
+        return
+    assert [int(sample.image_index) for sample in data['data_samples']] == index
+    plain = ReferringPreProcessor(**NORMALISED)(given)['inputs']
+    assert len(data['inputs']) == max(index) + 1 and data['inputs'][index].equal(plain)

@@ -3,6 +3,7 @@ _base_ = 'magnet_swin_b.py'
 
 model = dict(
     encoding='image_first',
+    data_preprocessor=dict(share_images=True),
     backbone=dict(window_size=7, pretrained='pretrained/swin_base_patch4_window7_224_22k.pth'),
     text_encoder=dict(stage_ends=(12,)),
     neck=dict(_delete_=True, type='ImagePrompts'),

@@ -11,6 +11,7 @@ model = dict(
         std=[68.5005327, 66.6321579, 70.32316305],
         bgr_to_rgb=True,
         size_divisor=1,
+        share_images=True,
     ),
     backbone=dict(type='CLIPResNet', depths=(3, 4, 6, 3), width=64, embed_dims=1024, pretrained=clip),
     text_encoder=dict(type='StagedClipText', config={}, stage_ends=(12,), sentence_channels=1024, pretrained=clip),

@@ -20,8 +20,18 @@ from mmmagnet.utils.errors import DataError
 class SampleExpression(BaseTransform):
     """Choose one of a ref's sentences at random, each as likely; a test item has only one.
 
+    Several of a training item share the image and, where no text reaches it, one run of the image encoder. They are
+    drawn without replacement; a ref with fewer sentences repeats them in the same order. `ReferringPreProcessor` makes
+    a data sample of each, so a batch of B images has B·K expressions.
+
     Required keys: ``sentences``, list of str; ``rng``, NumPy's generator, if there are several.
-    Added key: ``expression``, str.
+    Added key: ``expression``, str; a list of K where K > 1.
+
+    Args:
+        expressions_per_image: K.
+
+    Raises:
+        ValueError: If K < 1.
 
     Example:
         >>> results = dict(sentences=['left man', 'man in red'], rng=np.random.default_rng(0))
@@ -29,9 +39,18 @@ class SampleExpression(BaseTransform):
         'man in red'
     """
 
+    def __init__(self, expressions_per_image: int = 1) -> None:
+        if expressions_per_image < 1:
+            raise ValueError(f'SampleExpression: expressions_per_image={expressions_per_image} is below 1')
+        self.expressions_per_image = expressions_per_image
+
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the expression."""
         sentences = results['sentences']
+        if self.expressions_per_image > 1:
+            order = results['rng'].permutation(len(sentences))
+            results['expression'] = [sentences[i] for i in np.resize(order, self.expressions_per_image)]
+            return results
         index = 0 if len(sentences) == 1 else results['rng'].integers(len(sentences))
         results['expression'] = sentences[index]
         return results
@@ -44,8 +63,9 @@ class TokenizeExpression(BaseTransform):
     Longer expressions are cut after the special tokens are added, as in the published evaluations [O]:
     a cut expression keeps one word more and loses its [SEP].
 
-    Required key: ``expression``.
-    Added keys: ``input_ids`` (L,) int64; ``word_mask`` (L,) int64, 1 for real words, [CLS] and [SEP] included.
+    Required key: ``expression``, str or list of K.
+    Added keys: ``input_ids`` (L,) int64; ``word_mask`` (L,) int64, 1 for real words, [CLS] and [SEP] included. Both
+    are (K, L) of a list.
 
     Args:
         tokenizer: Name or folder of a tokenizer, or ``package://module/folder``. Read at the first expression, once in
@@ -73,7 +93,10 @@ class TokenizeExpression(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the tokens."""
-        expression = results['expression'].strip()
+        if isinstance(expressions := results['expression'], list):
+            each = [self.transform({**results, 'expression': expression}) for expression in expressions]
+            return {**results, **{key: np.stack([one[key] for one in each]) for key in ('input_ids', 'word_mask')}}
+        expression = expressions.strip()
         if not expression:
             raise DataError(
                 f'ref {results.get("ref_id")} of {results.get("img_path")}: the expression is empty; remove it'

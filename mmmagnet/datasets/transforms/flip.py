@@ -16,7 +16,7 @@ from .left_right import swap_left_right
 class ReferringRandomFlip(BaseTransform):
     """Mirror image and mask from left to right at random, and swap left and right in the expression.
 
-    The image stays as it is where no rule tells the mirrored expression (`swap_left_right`). Put this transform after
+    The image stays as it is where no rule tells a mirrored expression (`swap_left_right`). Put this transform after
     `LoadReferringMask` and `SampleExpression`, before `TokenizeExpression`.
 
     Required keys: ``img`` (H, W, 3), ``gt_seg_map`` (H, W), ``expression``, ``rng``. Changed keys: the first three.
@@ -48,9 +48,10 @@ class ReferringRandomFlip(BaseTransform):
             raise ValueError('ReferringRandomFlip: the words are tokens already; put it before TokenizeExpression')
         if results['rng'].random() >= self.prob:
             return results
-        swapped = swap_left_right(results['expression'])
-        if swapped is not None:
-            results['expression'] = swapped
+        several = isinstance(results['expression'], list)
+        swapped = [swap_left_right(text) for text in (results['expression'] if several else [results['expression']])]
+        if None not in swapped:
+            results['expression'] = swapped if several else swapped[0]
             for key in ('img', 'gt_seg_map'):
                 results[key] = np.ascontiguousarray(results[key][:, ::-1])
         return results

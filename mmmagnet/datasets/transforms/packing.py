@@ -21,7 +21,7 @@ class PackReferringInputs(BaseTransform):
 
     Returns ``inputs``, (3, H, W) uint8 in mmcv's BGR order, and ``data_samples``, a `SegDataSample`. Its data fields
     are ``gt_sem_seg`` (1, h, w) uint8, or float32 of a soft mask, where a mask was loaded, and ``input_ids`` and
-    ``word_mask``, (L,) int64. Fields follow the batch to the device; metainfo does not.
+    ``word_mask``, (L,) int64, or (K, L) of K expressions. Fields follow the batch to the device; metainfo does not.
 
     Required keys: ``img``, ``input_ids``, ``word_mask``.
 

@@ -131,11 +131,11 @@ class WeightedSamples(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the maps, places and weights."""
-        plane = ctx.saved_tensors[0]
+        saved = ctx.saved_tensors  # read once: checkpointing frees them
         found = []
-        tensors = (*ctx.saved_tensors, grad.unsqueeze(2))
+        tensors = (*saved, grad.unsqueeze(2))
         for part, places, weight, given in zip(
-            *(tensor.split(_maps_at_a_time(plane)) for tensor in tensors), strict=True
+            *(tensor.split(_maps_at_a_time(saved[0])) for tensor in tensors), strict=True
         ):
             of_weight = (_sample(part, places) * given).sum(1)
             of_part, of_places = torch.ops.aten.grid_sampler_2d_backward(

@@ -101,3 +101,22 @@ def test_sampled_evenly():
     shares = [found.count(text) / len(found) for text in said]
     assert max(shares) - min(shares) < 0.02
     assert SampleExpression()({'sentences': ['only']})['expression'] == 'only'
+
+
+@pytest.mark.parametrize(('count', 'several'), [(3, 2), (3, 3), (2, 5), (1, 3)])
+def test_several_of_an_image(count, several, folder):
+    said = ['red', 'circle', 'the left man'][:count]
+    draw = SampleExpression(expressions_per_image=several)
+    found = [draw({'sentences': said, 'rng': np.random.default_rng(seed)})['expression'] for seed in range(200)]
+    assert found == [draw({'sentences': said, 'rng': np.random.default_rng(seed)})['expression'] for seed in range(200)]
+    for expressions in found:
+        assert len(expressions) == several
+        times = [expressions.count(text) for text in said]
+        assert max(times) - min(times) <= 1  # none again before all are drawn
+    assert {expressions[0] for expressions in found} == set(said)
+    results = TokenizeExpression(folder, 8)({'expression': found[0], 'ref_id': 3})
+    for key, number in (('input_ids', 0), ('word_mask', 1)):
+        np.testing.assert_array_equal(results[key], [tokenize(text, folder, 8)[number] for text in found[0]])
+    assert results['expression'] == found[0] and results['ref_id'] == 3
+    with pytest.raises(ValueError, match='expressions_per_image=0'):
+        SampleExpression(expressions_per_image=0)

@@ -36,6 +36,8 @@ def sample(expression='the left one', item_rng=None):
         ('the left one', 'the right one', True),
         ('the red one', 'the red one', True),
         ('right there', 'right there', False),
+        (['left one', 'red one'], ['right one', 'red one'], True),
+        (['left one', 'right there'], ['left one', 'right there'], False),
     ],
 )
 def test_image_mask_and_words_together(expression, said, mirrored):

@@ -5,11 +5,12 @@ import io
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, pseudo_collate
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmagnet.datasets import RefCOCODataset
+from mmmagnet.models import ReferringPreProcessor
 from mmmagnet.utils.errors import DataError
 
 LOAD = dict(type='LoadImageFromFile', color_type='color_ignore_orientation', imdecode_backend='pillow')
@@ -58,6 +59,23 @@ def test_train_sample(prepared, size):
     assert meta['ori_shape'] == (16, 20) and meta['img_shape'] == (size, size)
     assert (meta['ref_id'], meta['sample_idx'], meta['split']) == (0, 0, 'train')
     assert 'sent_id' not in meta and 'family' not in meta
+
+
+def test_several_expressions_of_an_item(prepared):
+    """From the files to the batch: each has its own words, all have the mask and the place of their image."""
+    words = [dict(WORDS[0], expressions_per_image=3), *WORDS[1:]]
+    dataset = RefCOCODataset(data_root=prepared, split='train', pipeline=[*training(16)[:3], *words])
+    items = [dataset[epoch, 0] for epoch in range(2)]
+    data = ReferringPreProcessor()(pseudo_collate(items), training=True)
+    assert data['inputs'].shape == (2, 3, 16, 16)
+    assert [int(sample.image_index) for sample in data['data_samples']] == [0, 0, 0, 1, 1, 1]
+    for sample, item in zip(data['data_samples'], [item for item in items for _ in range(3)], strict=True):
+        number = item['data_samples'].expression.index(sample.expression)
+        length = len(sample.input_ids)
+        assert sample.input_ids.equal(item['data_samples'].input_ids[number, :length])
+        assert sample.gt_sem_seg.data.equal(item['data_samples'].gt_sem_seg.data)
+        assert sample.expression in dataset.get_data_info(0)['sentences']
+    assert length == max(int(sample.word_mask.sum()) for sample in data['data_samples'])
 
 
 def test_test_sample_keeps_the_original_mask(prepared):

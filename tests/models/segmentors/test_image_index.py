@@ -8,6 +8,7 @@ import pytest
 import torch
 from networks import build_small, small_batch
 
+from mmmagnet.evaluation import ReferringSegMetric
 from mmmagnet.registry import MODELS
 
 INDEX = (1, 0, 0, 1, 0)  # the images of five expressions
@@ -81,3 +82,61 @@ def test_loss(extra_masked_pass, tiny_config, tiny_batch):
     assert losses[0].keys() == losses[1].keys()
     for name, value in losses[0].items():
         torch.testing.assert_close(value, losses[1][name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['caris/caris_swin_b_refcoco.py', 'cris/cris_r101_refcoco.py'])
+def test_scores_of_shared_images(name):
+    """Test items of one image run it once, and no pixel of any mask changes."""
+    torch.manual_seed(0)
+    model = build_small(name).eval()
+    assert model.data_preprocessor.share_images
+    inputs, samples = small_batch(2)['inputs'], small_batch(len(INDEX))['data_samples']
+    for number, sample in enumerate(samples):
+        sample.set_metainfo(dict(sample_idx=number, img_path=f'{INDEX[number]}.jpg', ref_id=number, split='val'))
+    scores, counts = [], []
+    model.backbone.register_forward_pre_hook(lambda _, given: counts.append(len(given[0])))
+    for model.data_preprocessor.share_images in (True, False):
+        batch = {'inputs': [inputs[place].clone() for place in INDEX], 'data_samples': copy.deepcopy(samples)}
+        metric = ReferringSegMetric(resolution='input')
+        with torch.no_grad():
+            metric.process(None, [sample.to_dict() for sample in model.test_step(batch)])
+        scores.append((metric.results, metric.evaluate(len(INDEX))))
+    assert counts == [2, 5]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize('name', ['magnet_swin_b.py', 'caris/caris_swin_b_grounding.py', 'cris/cris_r50_maskris.py'])
+def test_training_with_several_expressions(name):
+    """Two images of three expressions have the losses, and all weights the gradients, of six repeated images."""
+    samples = small_batch(6)['data_samples']
+    for number, sample in enumerate(samples):
+        sample.gt_sem_seg = samples[number // 3 * 3].gt_sem_seg
+    images = small_batch(2)['inputs']
+    several = [sample.clone() for sample in samples[::3]]
+    for number, sample in enumerate(several):
+        own = samples[3 * number : 3 * number + 3]
+        sample.set_data({key: torch.stack([one.get(key) for one in own]) for key in ('input_ids', 'word_mask')})
+    repeated = [image for image in images for _ in range(3)]
+    torch.manual_seed(0)
+    model = build_small(name).train()
+    for module in model.modules():  # what draws or mixes for each image, and not for each expression
+        if isinstance(module, torch.nn.Dropout) or 'DropPath' in type(module).__name__:
+            module.eval()
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    if model.self_distillation is not None:
+        model.self_distillation.mask_image = lambda inputs: inputs
+    found = []
+    for inputs, given in ((images, several), (repeated, samples)):
+        torch.manual_seed(0)
+        data = model.data_preprocessor({'inputs': inputs, 'data_samples': given}, training=True)
+        losses = model.loss(**data)
+        model.zero_grad()
+        sum(value for key, value in losses.items() if 'loss' in key).backward()
+        gradients = {key: weight.grad for key, weight in model.named_parameters() if weight.grad is not None}
+        found.append((len(data['inputs']), losses, gradients))
+    assert (found[0][0], found[1][0]) == (2, 6)
+    for mine, expected in zip(found[0][1:], found[1][1:], strict=True):
+        assert mine.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(mine[key], value, rtol=1e-3, atol=1e-5, msg=lambda text, key=key: key + text)

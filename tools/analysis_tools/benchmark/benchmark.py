@@ -36,8 +36,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and min(value if name == 'size' else [value]) < 1:
             parser.error(f'--{name} is a number from 1')
-    if args.expressions > 1 and args.mode == 'memory':
-        parser.error('--expressions: --mode memory has one for each image')
     return args
 
 
@@ -67,7 +65,8 @@ def measure(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root)
-    size = tuple(args.size or config.get('image_size', (480, 480)))
+    side = args.size or config.get('image_size', 480)
+    size = (side, side) if isinstance(side, int) else tuple(side)
     training = args.mode != 'predict'
     init_default_scope('mmseg')
     torch.manual_seed(0)
@@ -88,9 +87,12 @@ def measure(args: argparse.Namespace) -> int:
         ).optimizer
 
     if args.mode == 'memory':
-        memory = training_memory(model, make_optimizer, args.batch, size, args.tokens, args.precision)
+        memory = training_memory(model, make_optimizer, args.batch, size, args.tokens, args.precision, args.expressions)
         print(f'{args.config}, a training step, {args.precision}')
         print(f'  input                {args.batch} x {size[0]} x {size[1]}, {args.tokens} tokens')
+        print(f'  expressions          {args.expressions} of each image')
+        print(f'  parameters           {memory.parameters / 1e6:.1f} M')
+        print(f'  GFLOP                {memory.gflops:.1f}')
         print(f'  weights, gradients, optimizer  {memory.state_mb:.0f} MB')
         print(f'  activations          {memory.activation_mb:.0f} MB')
         if args.json:

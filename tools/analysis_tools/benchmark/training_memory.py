@@ -1,4 +1,4 @@
-"""Memory of a training step, computed without running it."""
+"""Memory and operations of a training step, computed without running it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from activation_memory import activation_bytes
-from measurements import PRECISIONS
+from measurements import PRECISIONS, count_gflops
 from mmseg.structures import SegDataSample
 from steps import TrainingStep, make_batch
 from torch import Tensor, nn
@@ -21,21 +21,27 @@ from mmmagnet.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Memory of a training step.
+    """Memory and operations of a training step.
 
     Attributes:
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        batch: Number of images B, each with one expression.
+        batch: Number of images B.
+        expressions: Number of expressions of each image.
         size: H and W of the input in pixels.
         tokens: Number of words L.
+        parameters: Number of weights, auxiliary heads included.
+        gflops: Operations of both passes, 1e9, as in `Benchmark`.
         state_mb: Weights, gradients and the optimizer's state, 2**20 bytes, whatever the batch.
         activation_mb: Peak memory of both passes on top of it, 2**20 bytes (`activation_bytes`).
     """
 
     precision: str
     batch: int
+    expressions: int
     size: tuple[int, int]
     tokens: int
+    parameters: int
+    gflops: float
     state_mb: float
     activation_mb: float
 
@@ -51,8 +57,9 @@ def training_memory(
     size: tuple[int, int],
     tokens: int,
     precision: str = 'fp32',
+    expressions: int = 1,
 ) -> TrainingMemory:
-    """Memory of a training step whose tensors have shapes only (PyTorch's `FakeTensorMode`).
+    """Memory and operations of a training step whose tensors have shapes only (PyTorch's `FakeTensorMode`).
 
     The step need not fit into this machine. Its operations are those of a CPU.
 
@@ -63,16 +70,17 @@ def training_memory(
         size: H and W of the input in pixels.
         tokens: Number of words L, all of them real.
         precision: Type of autocast; ``fp32`` for none.
+        expressions: Number of expressions of each image, which share what no text reaches.
 
     Returns:
-        Memory of the step.
+        Memory and operations of the step.
 
     Raises:
         ConfigError: If the shape of a result depends on values, as in mmseg's `CrossEntropyLoss`.
     """
     dtype = PRECISIONS[precision]
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    inputs, samples = make_batch(model, batch, size, tokens, 'cpu')
+    inputs, samples = make_batch(model, batch, size, tokens, 'cpu', expressions)
     _mask_words_beforehand(model, samples, mode)
     samples = [_shapes_of_sample(sample, mode) for sample in samples]
     for module in model.modules():
@@ -88,6 +96,7 @@ def training_memory(
             step = TrainingStep(model, optimizer, mode.from_tensor(inputs), samples)
             with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
                 activations = activation_bytes(model, step.forward_backward, 'cpu')
+                gflops = count_gflops(step.forward_backward)
             optimizer.step()
     except DynamicOutputShapeException as error:
         raise ConfigError(
@@ -100,7 +109,17 @@ def training_memory(
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     averages = [value for kept in optimizer.state.values() for value in kept.values() if isinstance(value, Tensor)]
     state = sum(tensor.untyped_storage().nbytes() for tensor in (*weights, *gradients, *averages))
-    return TrainingMemory(precision, batch, size, tokens, state / 2**20, activations / 2**20)
+    return TrainingMemory(
+        precision=precision,
+        batch=batch,
+        expressions=expressions,
+        size=size,
+        tokens=tokens,
+        parameters=sum(weight.numel() for weight in weights),
+        gflops=gflops,
+        state_mb=state / 2**20,
+        activation_mb=activations / 2**20,
+    )
 
 
 def _mask_words_beforehand(model: Any, samples: list[SegDataSample], mode: FakeTensorMode) -> None:
@@ -116,6 +135,8 @@ def _shapes_of_sample(sample: SegDataSample, mode: FakeTensorMode) -> SegDataSam
     shapes = sample.clone()
     shapes.set_data({name: mode.from_tensor(sample.get(name)) for name in ('input_ids', 'word_mask')})
     shapes.gt_sem_seg.data = mode.from_tensor(sample.gt_sem_seg.data)
+    if 'image_index' in sample:
+        shapes.image_index = mode.from_tensor(sample.image_index)
     return shapes
 
 

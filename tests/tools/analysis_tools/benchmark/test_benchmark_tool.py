@@ -32,7 +32,7 @@ def config(tiny_config, tmp_path):
 
 @pytest.mark.parametrize(
     ('mode', 'keys'),
-    [('predict', MEASURED), ('train', MEASURED), ('memory', {'state_mb', 'activation_mb'})],
+    [('predict', MEASURED), ('train', MEASURED), ('memory', {'state_mb', 'activation_mb', 'parameters', 'gflops'})],
 )
 def test_modes(mode, keys, config, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, '_SIDE', 64)

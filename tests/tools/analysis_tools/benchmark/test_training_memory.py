@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from activation_memory import activation_bytes
+from measurements import count_gflops
 from mmengine.config import ConfigDict
 from steps import TrainingStep, make_batch
 from training_memory import training_memory
@@ -38,12 +39,14 @@ def test_as_counted(tiny_config):
         tiny_config[part]['with_cp'] = True
     model = MODELS.build(tiny_config)
     torch.manual_seed(0)
-    found = training_memory(copy.deepcopy(model), adamw, 2, (64, 64), 6)
+    found = training_memory(copy.deepcopy(model), adamw, 2, (64, 64), 6, expressions=2)
     torch.manual_seed(0)
-    step = TrainingStep(model, None, *make_batch(model, 2, (64, 64), 6, 'cpu'))
+    step = TrainingStep(model, None, *make_batch(model, 2, (64, 64), 6, 'cpu', expressions=2))
     counted = activation_bytes(model, step.forward_backward, 'cpu')
     assert found.activation_mb * 2**20 == pytest.approx(counted, rel=0.02)
     elements = sum(weight.numel() for weight in model.parameters())
+    assert found.parameters == elements
+    assert found.gflops == pytest.approx(count_gflops(step.forward_backward), rel=1e-3)  # other words are masked
     assert found.state_mb * 2**20 == pytest.approx(16 * elements, rel=0.01)
 
 
