@@ -68,7 +68,7 @@ class Setting:
     out: Path
 
     def run(self, precision: str, call: Callable[..., Any], *given: Any, device: str | None = None) -> Any:
-        """Call a function in a precision. Weights that a step changes are cast anew in the next call."""
+        """Call a function in a precision. The next call casts weights anew."""
         with torch.autocast(device or self.device, PRECISIONS[precision], enabled=precision != 'fp32'):
             return call(*given)
 
@@ -89,17 +89,17 @@ def build(small: bool, name: str, compiled: bool = False) -> tuple[Any, Callable
     if small:
         from networks import make_small, read_config  # of tests/
 
-        model, side, words = read_config(NETWORKS[name]).model, 64, 8
+        model, size, words = read_config(NETWORKS[name]).model, (64, 64), 8
         make_small(model)
     else:
         config = load_config(ROOT / 'configs' / NETWORKS[name])
         model, side, words = config.model, config.image_size, 17 if name in ('cris', 'detris') else 20
+        size = (side, side) if isinstance(side, int) else tuple(side)
         model.backbone.pretrained = model.text_encoder.pretrained = None
     if compiled:
         model.compile = {'backend': 'eager'} if small else {'mode': 'default', 'dynamic': False}
     torch.manual_seed(0)
     network = MODELS.build(model)
-    size = (side, side) if isinstance(side, int) else tuple(side)
     return network, lambda batch, device: make_batch(network, batch, size, words, device)
 
 
@@ -115,8 +115,8 @@ def attempt(row: Row, measure: Callable[[], Row]) -> Row:
         return {**row, 'note': 'out of memory'}
     except Exception as error:  # of any kind: the next row goes on
         file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
-        where = f'{type(error).__name__} in {Path(file).name}:{line}'
-        return {**row, 'passed': False, 'note': f'{where}: {one_line(error)[:300]}'}
+        note = f'{type(error).__name__} in {Path(file).name}:{line}: {one_line(error)[:300]}'
+        return {**row, 'passed': False, 'note': note}
     finally:
         gc.collect()
         torch.cuda.empty_cache()
@@ -129,8 +129,8 @@ def check_parity(setting: Setting) -> Iterator[Row]:
             for case in load_cases(folder)[: 1 if setting.small else None]:
                 kind = case.converter.kind
                 if kind in NETWORKS and (kind, precision) != ('rela', 'bf16'):
-                    row = {'method': kind, 'case': case.name, 'precision': precision}
-                    yield attempt(row, partial(_compare_case, case, setting, precision))
+                    compare_it = partial(_compare_case, case, setting, precision)
+                    yield attempt({'method': kind, 'case': case.name, 'precision': precision}, compare_it)
 
 
 def _compare_case(case: Case, setting: Setting, precision: str) -> Row:
@@ -184,10 +184,9 @@ def _results(model: Any, batch: Batch, setting: Setting, precision: str, device:
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     gradients = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
     logits = torch.stack([sample.seg_logits.data for sample in predicted])
-    found = [logits.float().cpu(), torch.cat(gradients).float().cpu()]
-    model.zero_grad()
+    model.zero_grad()  # and those in the list stay
     model.auxiliary_head = heads
-    return found
+    return [logits.float().cpu(), torch.cat(gradients).float().cpu()]
 
 
 def check_memory(setting: Setting) -> Iterator[Row]:
@@ -234,16 +233,16 @@ def _speed(network: Any, make: Any, setting: Setting, mode: str, batch: int) -> 
 
     began = time.perf_counter()
     run()
-    first = time.perf_counter() - began
+    row = {'first call, seconds': time.perf_counter() - began}
     seconds = median_seconds(run, 1 if setting.small else 7)
-    return {'images per second': batch / seconds, 'seconds': seconds, 'first call, seconds': first}
+    return {'images per second': batch / seconds, 'seconds': seconds, **row}
 
 
 def check_waits(setting: Setting) -> Iterator[Row]:
     """A profile of each network's training step in bf16, and whether it waits for the GPU, which it must not."""
     for name in NETWORKS:
-        network, make = build(setting.small, name)
-        network = copy.deepcopy(network).to(setting.device)
+        built, make = build(setting.small, name)
+        network = copy.deepcopy(built).to(setting.device)
         step = TrainingStep(network, _adamw(network), *make(2, setting.device))
         yield attempt({'network': name, 'run': 'profile'}, partial(_profile, setting, step))
         yield attempt({'network': name, 'run': 'no wait'}, partial(_no_wait, setting, step))
