@@ -285,6 +285,8 @@ class _NoInitialisation(TorchFunctionMode):
         in_place = re.fullmatch(r'[a-z]\w*[a-z]_', func.__name__) and func is not Tensor.requires_grad_
         if func.__name__ in ('normal_', 'uniform_') or (in_place and isinstance(changed, nn.Parameter)):
             return changed
+        if func is torch.where and len(args) == 3 and isinstance(args[2], nn.Parameter):
+            return torch.zeros_like(args[2].detach())  # `trunc_normal_` draws until what was in the memory is in bounds
         return func(*args, **(kwargs or {}))
 
 

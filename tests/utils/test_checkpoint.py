@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-from mmmagnet.utils.checkpoint import load_checked, load_file, read_checkpoint, register_safe_loader
+from mmmagnet.utils.checkpoint import _NoInitialisation, load_checked, load_file, read_checkpoint, register_safe_loader
 from mmmagnet.utils.errors import CheckpointError
 
 WEIGHTS = {'a.weight': torch.arange(6.0).view(2, 3), 'b': torch.tensor([1, 2])}
@@ -212,3 +213,15 @@ def test_load_checked(change, options, message):
         left = load_checked(layer, weights, 'w.pth', **options)
         assert left == [name for name in ('weight', 'bias') if name not in weights and name not in skipped]
         assert all(layer.state_dict()[name].equal(value) for name, value in weights.items() if name[:4] != 'head')
+
+
+def test_a_mapped_model_is_built_in_used_memory():
+    """`trunc_normal_` draws until all values are in bounds, which what lies in the memory may never be."""
+    signal.alarm(60)
+    try:
+        with _NoInitialisation():
+            weight = torch.nn.Parameter(torch.full((30, 30), 1e9))
+            torch.nn.init.trunc_normal_(weight, std=0.02)
+    finally:
+        signal.alarm(0)
+    assert (weight == 1e9).all()
