@@ -208,7 +208,7 @@ def test_no_network(zoo, monkeypatch):
         model_zoo.fetch(NAME)
 
 
-def test_full_disk(zoo, released_file):
+def test_full_disk(zoo, released_file, monkeypatch):
     """/dev/full has no space: first for the download, then for what it is converted to."""
     folder = zoo()
     blobs = folder / 'hub/models--them--weights/blobs'
@@ -219,7 +219,8 @@ def test_full_disk(zoo, released_file):
     (blobs / f'{file_sha256(released_file)}.incomplete').unlink()
     converted = model_zoo.find_model(NAME).converted
     converted.parent.mkdir(exist_ok=True)
-    part = converted.with_name(f'{converted.name}.{os.getpid()}.part')
+    monkeypatch.setattr('mmmagnet.utils.io.secrets.token_hex', lambda size: 'full')
+    part = converted.with_name(f'{converted.name}.full.part')
     part.symlink_to('/dev/full')
     with pytest.raises(OSError, match=r'cannot be written, is the disk full\? \(.*No space left on device'):
         model_zoo.fetch(NAME)

@@ -107,7 +107,7 @@ def test_one_masked_run_serves_mask_grounding(monkeypatch):
     extract = model.extract_feat
     monkeypatch.setattr(model, 'extract_feat', lambda *args: seen.append(args) or extract(*args))
     model.loss(batch['inputs'], batch['data_samples'])
-    (image, ids, _), (masked_image, masked_ids, _) = seen
+    (image, ids, *_), (masked_image, masked_ids, *_) = seen
     assert torch.equal(image, batch['inputs']) and (masked_image == 0).float().mean() > 0.5
     assert (masked_ids == 4).any() and not (ids == 4).any()
 
