@@ -6,16 +6,17 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from mmengine.config import Config
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from mmmagnet.registry import MODELS
 
@@ -160,7 +161,7 @@ def build_mapped(config: dict[str, Any], path: str | Path) -> nn.Module:
         FileNotFoundError: If `path` is not there.
         CheckpointError: If the file cannot be read, or is of another model (naming the first entry that differs).
     """
-    with _NoInitialisation():
+    with _parameters_without_memory():
         model: nn.Module = MODELS.build(config)
     weights = state_dict_of(load_file(path, mmap=True), path)
     load_checked(model, weights, path, skip=TRAINING_ONLY, assign=True)
@@ -277,17 +278,16 @@ def _history_method(owner: Any, name: str) -> Any:
     return getattr(owner, name)
 
 
-class _NoInitialisation(TorchFunctionMode):
-    """Parameters are allocated and not written, so they take no memory; buffers are made as ever."""
+@contextmanager
+def _parameters_without_memory() -> Iterator[None]:
+    """Modules that are built have their parameters on the `meta` device; buffers are as ever."""
+    register = nn.Module.register_parameter
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        changed = args[0] if args else (kwargs or {}).get('tensor')  # `torch.nn.init` names it
-        in_place = re.fullmatch(r'[a-z]\w*[a-z]_', func.__name__) and func is not Tensor.requires_grad_
-        if func.__name__ in ('normal_', 'uniform_') or (in_place and isinstance(changed, nn.Parameter)):
-            return changed
-        if func is torch.where and len(args) == 3 and isinstance(args[2], nn.Parameter):
-            return torch.zeros_like(args[2].detach())  # `trunc_normal_` draws until what was in the memory is in bounds
-        return func(*args, **(kwargs or {}))
+    def register_on_meta(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(module, name, None if param is None else nn.Parameter(param.to('meta'), param.requires_grad))
+
+    with patch.object(nn.Module, 'register_parameter', register_on_meta):
+        yield
 
 
 def _without_initialisation(value: Any) -> Any:
