@@ -25,17 +25,17 @@ def drop_frozen(model: nn.Module, checkpoint: dict[str, Any]) -> None:
         model: The network that was trained.
         checkpoint: With `state_dict`.
     """
-    weights = checkpoint['state_dict']
+    weights = dict(checkpoint['state_dict'])
     frozen = [
         name for name, weight in model.named_parameters() if not weight.requires_grad and name.startswith(ENCODERS)
     ]
     checkpoint[FROZEN] = {'names': frozen, 'digest': digest_of(weights, frozen)}
-    checkpoint['state_dict'] = {name: value for name, value in weights.items() if name not in set(frozen)}
+    for name in frozen:
+        del weights[name]
+    checkpoint['state_dict'] = weights
 
 
-def fill_frozen(
-    model: nn.Module, frozen: Mapping[str, Any], weights: Mapping[str, Tensor], path: str | Path
-) -> dict[str, Tensor]:
+def fill_frozen(model: nn.Module, frozen: Any, weights: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
     """The whole state dict of such a checkpoint. The model loads its pretrained files.
 
     Args:
@@ -45,12 +45,14 @@ def fill_frozen(
         path: The checkpoint, for messages.
 
     Raises:
-        CheckpointError: If the pretrained files hold other weights than the training had.
+        CheckpointError: If the entry is damaged, or the pretrained files hold other weights than the training had.
     """
+    if not isinstance(frozen, dict) or not isinstance(frozen.get('names'), list):
+        raise CheckpointError(f'{path}: its entry {FROZEN!r} is damaged; copy it again')
     model.init_weights()  # type: ignore[operator]
     own = model.state_dict()
     missing = [name for name in frozen['names'] if name not in own]
-    if missing or digest_of(own, frozen['names']) != frozen['digest']:
+    if missing or digest_of(own, frozen['names']) != frozen.get('digest'):
         raise CheckpointError(
             f'{path}: leaves out {len(frozen["names"])} frozen weights, and those of the encoders here are others: set '
             'model.backbone.pretrained and model.text_encoder.pretrained to the files that the training had'
