@@ -14,6 +14,7 @@ from torch import Tensor
 from mmmagnet.datasets.transforms.expression import TokenizeExpression, load_tokenizer
 from mmmagnet.models.decode_heads.magnet_head import MagNetDecoded
 from mmmagnet.models.necks.cross_modal_alignment_module import AlignmentModule
+from mmmagnet.utils.images import loaded_image
 
 
 def pack_sample(
@@ -33,18 +34,7 @@ def pack_sample(
     Returns:
         ``inputs``, (3, H, W) uint8, and ``data_samples``, with ``gt_sem_seg`` where there is a mask.
     """
-    height, width = size = pixels.shape[:2]
-    results = {
-        'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
-        'img_path': '',
-        'img_shape': size,
-        'ori_shape': size,
-        'height': height,
-        'width': width,
-        'sentences': [expression],
-        'draw': (0, 0, 0),
-        'sample_idx': 0,
-    }
+    results = {**loaded_image(pixels), 'sentences': [expression]}
     if mask is not None:
         results |= {'gt_seg_map': mask.astype(np.uint8), 'seg_fields': ['gt_seg_map']}
     return pipeline(results)

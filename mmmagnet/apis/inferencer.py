@@ -23,7 +23,7 @@ from mmmagnet.utils.checkpoint import build_mapped, checkpoint_config, inference
 from mmmagnet.utils.config import check_registered, dataset_configs, load_config
 from mmmagnet.utils.device import usable_device
 from mmmagnet.utils.errors import ConfigError, DataError
-from mmmagnet.utils.images import ImageLike, image_files, is_folder, read_image
+from mmmagnet.utils.images import ImageLike, image_files, is_folder, loaded_image, read_image
 from mmmagnet.visualization import ReferringResult
 
 MAX_PIXELS = 2**27  # of all masks of a batch; a pixel takes up to 20 bytes
@@ -203,18 +203,7 @@ class ReferringInferencer:
     def _read(self, image: ImageLike, source: str) -> dict[str, Any]:
         """What all expressions of an image share: its pixels, and what the pipeline makes of them."""
         pixels = read_image(image)
-        size = pixels.shape[:2]
-        results = {
-            'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
-            'img_path': source,
-            'img_shape': size,
-            'ori_shape': size,
-            'height': size[0],
-            'width': size[1],
-            'draw': (0, 0, 0),
-            'sample_idx': 0,
-        }
-        return {**_apply(self._image_steps, results), 'pixels': pixels}
+        return {**_apply(self._image_steps, loaded_image(pixels, source)), 'pixels': pixels}
 
     def _batches(self, items: Iterable[_Item]) -> Iterator[list[_Item]]:
         """Items that fit into one batch: not too many, not too many pixels, and of one input size."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -65,6 +66,26 @@ def read_image(image: ImageLike) -> np.ndarray:
         if opened.format not in FORMATS:
             raise DataError(f'{name}: is {opened.format}; convert it to PNG or JPEG')
         return _rgb(opened, name)
+
+
+def loaded_image(pixels: np.ndarray, source: str = '') -> dict[str, Any]:
+    """What a pipeline's first step would give for an image that is in memory, with what a test item adds.
+
+    Args:
+        pixels: RGB, (H_0, W_0, 3) uint8.
+        source: Name of the image, for messages.
+    """
+    height, width = size = pixels.shape[:2]
+    return {
+        'img': np.ascontiguousarray(pixels[..., ::-1]),  # BGR, as mmcv loads files
+        'img_path': source,
+        'img_shape': size,
+        'ori_shape': size,
+        'height': height,
+        'width': width,
+        'draw': (0, 0, 0),
+        'sample_idx': 0,
+    }
 
 
 def image_files(folder: str | Path) -> list[Path]:

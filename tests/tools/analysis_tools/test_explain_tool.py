@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from PIL import Image
+from trained import small_settings
 
 from mmmagnet.registry import MODELS
 
@@ -19,15 +19,6 @@ spec = importlib.util.spec_from_file_location('explain_tool', ROOT / 'tools/anal
 tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tool)
 
-SMALL = {
-    'model.backbone.embed_dims': 8,
-    'model.backbone.num_heads': (1, 1, 1, 1),
-    'model.text_encoder.config.hidden_size': 16,
-    'model.text_encoder.config.intermediate_size': 16,
-    'model.decode_head.feat_channels': 16,
-    'model.decode_head.pixel_decoder_layers': 1,
-    'model.decode_head.decoder_layers': 1,
-}
 BARE = {'decode_head': dict(type='LAVTHead'), 'neck': dict(type='FiLMFusion'), 'auxiliary_head': None}
 
 
@@ -36,8 +27,7 @@ def explain(tmp_path):
     """Run the tool on a new checkpoint; returns its exit status and the files that it wrote."""
 
     def run(parts, *options, kept=''):
-        config = Config.fromfile(str(ROOT / 'configs/magnet_tiny_synthetic.py'))
-        config.merge_from_dict(SMALL)
+        config = small_settings()
         for name, part in parts.items():
             config.model[name] = part
         init_default_scope('mmseg')
