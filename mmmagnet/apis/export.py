@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,15 +61,18 @@ class ExportableSegmentor(nn.Module):
             word_mask: (B, L) int64, 1 = real word.
 
         Returns:
-            Logits of the foreground (B, H, W) float32; then the target score (B,), where the decode head has one.
+            Logits of the foreground (B, H, W) float32; then the target score (B,), where the decode head has one. The
+            mask is empty where that is below `target_threshold` of the head; the logits do not show it.
         """
         pixels = image.float() if self.reads_rgb else image.float().flip(1)
         prepared = self.model.data_preprocessor
         if prepared._enable_normalize:
             pixels = (pixels - prepared.mean) / prepared.std
         decoded = self.model.decode_head(self.model.extract_feat(pixels, input_ids, word_mask))
-        logits = self.model.decode_head.predict_by_feat(decoded, image.shape[2:])[:, 0]
-        return (logits,) if decoded.target_score is None else (logits, decoded.target_score)
+        score = decoded.target_score
+        whole = replace(decoded, target_score=None)  # no mask is emptied: the runner does that, by the score
+        logits = self.model.decode_head.predict_by_feat(whole, image.shape[2:])[:, 0]
+        return (logits,) if score is None else (logits, score)
 
 
 def runner_facts(model: Any, transforms: Sequence[Any]) -> dict[str, Any]:
@@ -79,7 +83,8 @@ def runner_facts(model: Any, transforms: Sequence[Any]) -> dict[str, Any]:
         transforms: Of its test pipeline.
 
     Returns:
-        ``max_words``, L; ``threshold``, the logit above which a pixel is in the mask; ``tokenizer``, the content of a
+        ``max_words``, L; ``threshold``, the logit above which a pixel is in the mask; ``target_threshold``, the
+        target score below which the mask is empty; ``tokenizer``, the content of a
         ``tokenizer.json`` that pads, and that truncates where the end token is kept. Cut its ids to `max_words`.
 
     Raises:
@@ -101,6 +106,7 @@ def runner_facts(model: Any, transforms: Sequence[Any]) -> dict[str, Any]:
     return {
         'max_words': step.max_length,
         'threshold': math.log(threshold / (1 - threshold)),
+        'target_threshold': model.decode_head.target_threshold,
         'tokenizer': tokenizer.to_str(),
     }
 
