@@ -8,6 +8,7 @@ import json
 import os
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +26,7 @@ INDEX = 'index'
 """Folder of the indexes, beside the files."""
 
 
-class IndexedFile:
+class IndexedFile(ABC):
     """A file of JSON records, and columns of numbers about them.
 
     The columns are read from the file once and kept as ``index/<stem>.safetensors`` beside it, or in
@@ -66,9 +67,9 @@ class IndexedFile:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self._stamp)
 
+    @abstractmethod
     def scan(self) -> dict[str, np.ndarray]:
         """Read the columns from the file."""
-        raise NotImplementedError
 
     def record(self, first: int, size: int) -> Any:
         """The JSON value in `size` bytes from byte `first` on."""

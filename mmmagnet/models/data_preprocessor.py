@@ -106,7 +106,8 @@ class ReferringPreProcessor(SegDataPreProcessor):
             places = [place for place, sample in enumerate(samples) for _ in sample.input_ids]
             data['data_samples'] = samples = [one for sample in samples for one in _expressions(sample)]
         if places is not None and len(data['inputs']) < len(samples):
-            for sample, place in zip(samples, torch.tensor(places, device=data['inputs'].device), strict=True):
+            index = torch.tensor(places).to(data['inputs'].device, non_blocking=True)
+            for sample, place in zip(samples, index, strict=True):
                 sample.image_index = place
         return data
 

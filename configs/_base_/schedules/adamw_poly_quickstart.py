@@ -1,5 +1,5 @@
-# One pass in 1100 steps: a rate for a schedule this short, and a memory (`betas`) as short. The one validation is at
-# the end. A rate of 2.5e-3 learned more slowly.
+# One pass in 1100 steps: a rate for a schedule this short, and a memory (`betas`) as short. A rate of 2.5e-3 learned
+# more slowly.
 _base_ = 'adamw_poly_40e.py'
 
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3, betas=(0.9, 0.98)), clip_grad=dict(max_norm=5.0))
