@@ -85,7 +85,8 @@ def test(args: argparse.Namespace) -> int:
     runner = Runner.from_cfg(config)
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, args.checkpoint)
-    protocol = scoring_protocol(config, getattr(model.decode_head, 'threshold', None))
+    head = getattr(model, 'decode_head', None)  # somebody's own segmentor may have none
+    protocol = scoring_protocol(config, getattr(head, 'threshold', None))
     if is_main_process():
         print(f'protocol: {describe_protocol(protocol)}', flush=True)
     sha256 = file_sha256(args.checkpoint)
