@@ -138,9 +138,9 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
             'How much each place of the image reads from each word of the first expression, stage by stage:'
         )
         words = gradio.Image(show_label=False, elem_id='words')
-        event = dict(fn=answer, inputs=[model, image, text], outputs=[masks, scores, words], api_name='segment')
-        button.click(**event)
-        text.submit(**{**event, 'api_name': False})
+        inputs, outputs = [model, image, text], [masks, scores, words]
+        button.click(answer, inputs, outputs, api_name='segment')
+        text.submit(answer, inputs, outputs, api_name=False)
         if examples:
             gradio.Examples(examples, [image, text], cache_examples=False)
     return page.queue(max_size=32, default_concurrency_limit=1)
