@@ -111,12 +111,19 @@ def run_grid(grid: Grid, out: Path, jobs: int, device: str | None, data_root: st
             file.write(text)
     waiting = [run for run in grid.runs if scores_of(run, grid, out) is None]
     print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
+    # so that a config may import from this folder
+    python_path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parent), os.environ.get('PYTHONPATH'))))
     lock, stopped, processes = threading.Lock(), threading.Event(), list[subprocess.Popen[bytes]]()
     seen = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count())))).split(',')
     gpus, worker = ['' if device == 'cpu' else seen[job % len(seen)] for job in range(jobs)], threading.local()
 
     def train_and_score(run: Run) -> bool:
-        environment = {'OMP_NUM_THREADS': '1', **os.environ, 'CUDA_VISIBLE_DEVICES': worker.gpu}
+        environment = {
+            'OMP_NUM_THREADS': '1',
+            **os.environ,
+            'CUDA_VISIBLE_DEVICES': worker.gpu,
+            'PYTHONPATH': python_path,
+        }
         log = run.folder(out) / 'log.txt'
         for command in _commands(run, grid, out, device):
             with lock, log.open('a') as stream:
