@@ -19,6 +19,7 @@ from mmmagnet.utils.checkpoint import load_file
 from mmmagnet.utils.config import load_config, parse_options
 from mmmagnet.utils.errors import ConfigError
 
+CARIS = str(Path(CONFIG).parent / 'ablation' / 'caris.py')
 PART = "dict(type='RefCOCODataset', split='train')"
 EPOCH = [*OPTIONS, 'train_cfg.max_epochs=1']
 HOOKS = (
@@ -43,6 +44,23 @@ def train(data, work_dir, options, *flags):
     """Exit status of a training."""
     arguments = [CONFIG, '--data-root', str(data), '--work-dir', str(work_dir), *flags, '--cfg-options', *options]
     return main_of('train.py')(arguments)
+
+
+@pytest.mark.parametrize(
+    ('config', 'decoder'),
+    [(CONFIG, ()), (CARIS, ('decoder_layers', 'pixel_decoder_layers'))],
+    ids=['stage by stage', 'image first'],
+)
+def test_several_expressions_of_an_image(data, tmp_path, config, decoder):
+    """Six expressions of two images in a step train, and the network then scores."""
+    options = [option for option in EPOCH if not any(f'decode_head.{name}=' in option for name in decoder)]
+    options += ['train_dataloader.dataset.pipeline.3.expressions_per_image=3', 'train_cfg.val_begin=1']
+    arguments = [config, '--data-root', str(data), '--work-dir', str(tmp_path), '--cfg-options', *options]
+    assert main_of('train.py')(arguments) == 0
+    (log,) = tmp_path.rglob('scalars.json')
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line['step'] for line in lines if 'ref/oIoU' in line] == [1]
+    assert all(line['loss'] > 0 for line in lines if 'loss' in line)
 
 
 @pytest.mark.parametrize(
