@@ -110,6 +110,8 @@ def test_score_several_splits(trained, tmp_path, capsys):
         assert expected.items() <= entry.items()
         assert len((tmp_path / f'pairs_{split}.jsonl').read_text().splitlines()) == 8
         assert len(list((tmp_path / 'show').glob(f'{split}*.png'))) == 3
+    sheet = [str(tmp_path / 'pairs_val.jsonl'), '--data-root', str(data), '--out', str(tmp_path / 'sheet.png')]
+    assert main_of('analysis_tools/contact_sheet.py')(sheet) == 0
     assert scores['val']['metrics'] == scores['testA']['metrics']  # the same images
     printed = capsys.readouterr().out
     assert 'val (original resolution): oIoU ' in printed

@@ -82,7 +82,7 @@ def draw(args: argparse.Namespace) -> int:
     panels = []
     for pair in pairs:
         item = dataset[pair['sample_idx']] if pair['sample_idx'] < len(dataset) else {}
-        if (item.get('ref_id'), Path(item.get('img_path', '')).name) != (pair['ref_id'], pair['image']):
+        if (item.get('ref_id'), Path(item.get('img_path', '')).name) != (pair['ref_id'], Path(pair['image']).name):
             raise DataError(
                 f'{args.pairs}: ref {pair["ref_id"]} is not that of {args.data_root}; give the scored folder'
             )

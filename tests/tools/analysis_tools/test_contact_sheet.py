@@ -35,7 +35,7 @@ def pairs_of(data: Path, path: Path, **changed: object) -> Path:
     for ref in (ref for ref in refs if ref['split'] == 'val'):
         for sentence in ref['sentences']:
             pair = {'sample_idx': len(lines), 'resolution': 'input', 'split': 'val', 'ref_id': ref['ref_id']}
-            pair |= {'image': names[ref['image_id']], 'expression': sentence['raw']}
+            pair |= {'image': str(data / 'images' / names[ref['image_id']]), 'expression': sentence['raw']}
             lines.append(pair | {'mask': {'size': [64, 64], 'counts': empty['counts'].decode()}} | changed)
     path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
     return path
