@@ -47,6 +47,7 @@ def convert_coco(
         OSError: If `out` cannot be written or replaced.
     """
     found = OwnSet()
+    every: list[dict[str, Any]] = []
     for split, path in sources:
         content = read_json(path, 'give a COCO JSON file')
         if not isinstance(content, dict) or not {'images', 'annotations'} <= content.keys():
@@ -54,6 +55,7 @@ def convert_coco(
                 f'{path}: not COCO JSON{layout_hint(path, content) or ": images and annotations are missing"}'
             )
         annotations = entries(content, 'annotations', path, 'image_id')
+        every += annotations
         names = {entry['id']: entry.get('name') for entry in entries({'categories': [], **content}, 'categories', path)}
         of_image: dict[int, list[dict[str, Any]]] = {}
         for ann in annotations:
@@ -83,6 +85,8 @@ def convert_coco(
             found.add_image(file_name, width, height, split, objects, where)
         for image_id, lost in of_image.items():
             raise DataError(f'{path}, annotation {lost[0]["id"]}: field image_id: there is no image {image_id}')
+    if field and field != 'category':
+        find_field(every, (field,), sources[0][1])
     return found.write(sources[0][1], out, images, overwrite, val_share)
 
 

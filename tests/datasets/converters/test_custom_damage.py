@@ -122,3 +122,14 @@ def test_damaged_labelme(name, images, tmp_path):
     with pytest.raises(DataError, match=message):
         convert_custom([(None, images)], tmp_path / 'out', images)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('form', ['COCO', 'LabelMe'])
+def test_field_that_no_object_has(form, images, tmp_path):
+    source = write_json(tmp_path / 'x.json', coco()) if form == 'COCO' else images
+    if form == 'LabelMe':
+        write_json(images / '0.json', labelme(0))
+    there = 'caption' if form == 'COCO' else 'description'
+    message = rf"no object has words in attributes\.WRONG: name another by --field; fields there: .*'{there}'"
+    with pytest.raises(DataError, match=message):
+        convert_custom([(None, source)], tmp_path / 'out', images, field='attributes.WRONG')
