@@ -50,10 +50,12 @@ def convert_coco(
     every: list[dict[str, Any]] = []
     for split, path in sources:
         content = read_json(path, 'give a COCO JSON file')
-        if not isinstance(content, dict) or not {'images', 'annotations'} <= content.keys():
-            raise DataError(
-                f'{path}: not COCO JSON{layout_hint(path, content) or ": images and annotations are missing"}'
-            )
+        lacks = [name for name in ('images', 'annotations') if not isinstance(content, dict) or name not in content]
+        if lacks:
+            hint = layout_hint(path, content) or f': it lacks {" and ".join(lacks)}'
+            raise DataError(f'{path}: not COCO JSON{hint}')
+        if not content['images']:
+            raise DataError(f'{path}: field images is empty: give a file with images and their annotations')
         annotations = entries(content, 'annotations', path, 'image_id')
         every += annotations
         names = {entry['id']: entry.get('name') for entry in entries({'categories': [], **content}, 'categories', path)}
