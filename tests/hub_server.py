@@ -29,7 +29,6 @@ class Hub(ThreadingHTTPServer):
     def __init__(self, files: dict[str, Path]) -> None:
         super().__init__(('127.0.0.1', 0), Handler)
         self.files = files
-        self.digests = {name: file_sha256(file) for name, file in files.items()}
         self.breaks_after: int | None = None
         self.asked: list[tuple[str, str, int]] = []
 
@@ -59,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404, {'X-Error-Code': 'EntryNotFound' if known else 'RepoNotFound', 'X-Repo-Commit': COMMIT})
             return
         file = self.server.files[name]
-        size, digest = file.stat().st_size, self.server.digests[name]
+        size, digest = file.stat().st_size, file_sha256(file)
         about = {'ETag': f'"{digest}"', 'X-Repo-Commit': COMMIT, 'Accept-Ranges': 'bytes'}
         if file.suffix == '.pth' and '/resolve/' in self.path:
             place = self.server.url + self.path.replace('/resolve/main/', '/content/')

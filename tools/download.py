@@ -71,6 +71,7 @@ def download(name: str, root: Path) -> None:
     if source.is_there(root):
         print(f'{place}: already there')
         return
+    new = next((path for path in (*reversed(place.parents), place) if not path.exists()), None)
     for address in source.addresses:
         print(f'{name}: from {address}', flush=True)
         get = fetch_from_hub if address.startswith('hub:') else fetch
@@ -81,7 +82,16 @@ def download(name: str, root: Path) -> None:
             print(f'{address}: {error}', file=sys.stderr)
         except OSError as error:
             raise OSError(error.errno, error.strerror or str(error), error.filename or str(place)) from error
-    raise AddressError(f'{name}: none of {len(source.addresses)} addresses works; docs/data.md names other copies')
+    if new is not None:
+        remove_unused(new)
+    raise AddressError(f'{name}: no address works; docs/data.md names other copies')
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a folder without files; those that the hub's client leaves beside a download do not count."""
+    files = [path.relative_to(folder) for path in folder.rglob('*') if path.is_file()]
+    if all('.cache' in path.parts and path.suffix != '.incomplete' for path in files):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch(address: str, source: Source, place: Path) -> Path:
@@ -226,7 +236,9 @@ def check_members(members: Iterable[tuple[str, int, bool]]) -> None:
 def fetch_from_hub(address: str, source: Source, place: Path) -> Path:
     """Download by huggingface_hub, to the place or to the hub's cache."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # it warns of each of its five tries
     _, kind, name, revision = address.split(':')
     folder = place if source.place else None
     for file, checksum in source.files.items():

@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('images', nargs='*', metavar='IMAGE', help='image file, folder of images, or http(s) address')
     parser.add_argument('--text', action='append', help='an expression for each image; may be given several times')
-    parser.add_argument('--list', metavar='FILE', help='CSV or JSON lines with the columns image and expression')
+    parser.add_argument('--list', metavar='FILE', help='CSV, JSON or JSON lines with the columns image and expression')
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument('--checkpoint', help='weights, with their config inside as training saves them')
     weights.add_argument('--model', metavar='NAME', help='released model, downloaded at its first use')
@@ -69,10 +69,11 @@ def infer(args: argparse.Namespace) -> int:
     from mmmagnet.utils.errors import ConfigError
     from mmmagnet.utils.images import SUFFIXES, image_files, is_folder
 
-    if Path(args.out_dir).suffix.lower() in SUFFIXES and not is_folder(args.out_dir):
-        raise ConfigError(f'--out-dir {args.out_dir}: names an image; give a folder')
-    if any(is_folder(name) and Path(name).resolve() == Path(args.out_dir).resolve() for name in args.images):
-        raise ConfigError(f'--out-dir {args.out_dir}: is a folder of images to segment; give another')
+    out_dir = Path(args.out_dir)
+    if not is_folder(out_dir) and (out_dir.exists() or out_dir.suffix.lower() in SUFFIXES):
+        raise ConfigError(f'--out-dir {out_dir}: names a file; give a folder')
+    if any(is_folder(name) and Path(name).resolve() == out_dir.resolve() for name in args.images):
+        raise ConfigError(f'--out-dir {out_dir}: is a folder of images to segment; give another')
     if args.list:
         requests = list(read_list(Path(args.list)).items())
     else:
@@ -81,7 +82,7 @@ def infer(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint if args.config else None
     inferencer = ReferringInferencer(args.config or args.model or args.checkpoint, checkpoint, args.device)
     failed: dict[str, None] = {}
-    with ResultFolder(args.out_dir) as folder:
+    with ResultFolder(out_dir) as folder:
         answers = inferencer.stream(requests, show_progress=len(requests) > 1, raise_errors=args.strict)
         for (image, _), results in zip(requests, answers, strict=False):  # stops where it raises
             for result in results:
@@ -96,7 +97,7 @@ def infer(args: argparse.Namespace) -> int:
 
 
 def read_list(path: Path) -> dict[str, list[Any]]:
-    """Image -> its expressions, of a CSV or JSON lines file. Paths of images are relative to the file.
+    """Image -> its expressions, of a CSV, JSON or JSON lines file. Paths of images are relative to the file.
 
     Raises:
         DataError: If the file is damaged, or a row has no image.
@@ -107,13 +108,13 @@ def read_list(path: Path) -> dict[str, list[Any]]:
 
     requests: dict[str, list[Any]] = {}
     try:
-        for number, row in _rows(path):
+        for place, row in _rows(path):
             row = row if isinstance(row, dict) else {}
             image, expression = row.get('image'), row.get('expression')
             if None in row:  # as csv names what has no column
-                raise DataError(f'{path}, line {number}: has more fields than the first line; quote text with commas')
+                raise DataError(f'{path}, {place}: has more fields than the first line; quote text with commas')
             if not isinstance(image, str) or not image or expression is None:
-                raise DataError(f'{path}, line {number}: lacks image or expression, the names in line 1 of a CSV')
+                raise DataError(f'{path}, {place}: lacks image or expression, the names in line 1 of a CSV')
             requests.setdefault(image if is_address(image) else str(path.parent / image), []).append(expression)
     except (csv.Error, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
@@ -124,14 +125,19 @@ def read_list(path: Path) -> dict[str, list[Any]]:
     return requests
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line number and row."""
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Place and content of each row."""
     with path.open(encoding='utf-8-sig', newline='') as file:
         if path.suffix.lower() in ('.json', '.jsonl', '.ndjson'):
-            yield from ((number, json.loads(line)) for number, line in enumerate(file, 1) if line.strip())
+            text = file.read()
+            if text.lstrip().startswith('['):  # one array
+                yield from ((f'entry {number}', row) for number, row in enumerate(json.loads(text), 1))
+                return
+            lines = enumerate(text.split('\n'), 1)
+            yield from ((f'line {number}', json.loads(line)) for number, line in lines if line.strip())
         else:
             reader = csv.DictReader(file, strict=True)
-            yield from ((reader.line_num, row) for row in reader)
+            yield from ((f'line {reader.line_num}', row) for row in reader)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -83,6 +83,7 @@ def test(args: argparse.Namespace) -> int:
     config.update(next(iter(changes.values())))
 
     runner = Runner.from_cfg(config)
+    loops = {split: build_loop(runner, parts) for split, parts in changes.items()}  # a wrong split ends it here
     model = getattr(runner.model, 'module', runner.model)
     load_weights(model, args.checkpoint)
     head = getattr(model, 'decode_head', None)  # somebody's own segmentor may have none
@@ -93,10 +94,8 @@ def test(args: argparse.Namespace) -> int:
     if args.show_dir is not None:
         runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
     scores: dict[str, Any] = {}
-    for split, parts in changes.items():
-        if scores:
-            loop = {'dataloader': parts['test_dataloader'], 'evaluator': parts['test_evaluator']}
-            runner._test_loop = runner.build_test_loop({**parts['test_cfg'], **loop})
+    for split in changes:
+        runner._test_loop = loops.pop(split)
         metrics = runner.test()
         reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, ReferringSegMetric)]
         scores[split] = score_record(
@@ -154,6 +153,12 @@ def split_changes(config: Any, args: argparse.Namespace) -> dict[str, dict[str, 
                 path = path if len(splits) == 1 else path.with_name(f'{path.stem}_{split}{path.suffix}')
                 metric['out_file'] = str(path)
     return changes
+
+
+def build_loop(runner: Any, parts: dict[str, Any]) -> Any:
+    """The test loop of a split, with its dataset."""
+    loop = {'dataloader': parts['test_dataloader'], 'evaluator': parts['test_evaluator']}
+    return runner.build_test_loop({**parts['test_cfg'], **loop})
 
 
 def print_scores(entry: dict[str, Any]) -> None:

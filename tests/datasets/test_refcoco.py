@@ -121,7 +121,7 @@ def test_keeps_only_what_the_split_needs(prepared):
     assert [item['ref_id'] for item in clone] == [item['ref_id'] for item in dataset]
 
 
-def test_swapped_expressions(prepared, caplog):
+def test_swapped_expressions(prepared, content, write, tmp_path, caplog):
     settings = dict(data_root=prepared, split='val', test_mode=True)
     swapped = RefCOCODataset(**settings, swap_expressions=True, lazy_init=True)
     logger = MMLogger.get_current_instance()
@@ -140,12 +140,9 @@ def test_swapped_expressions(prepared, caplog):
     assert all(item['segmentations'] == masks[item['ref_id']] for item in swapped)
     with pytest.raises(ValueError, match='test_mode'):
         RefCOCODataset(data_root=prepared, split='val', swap_expressions=True)
-
-
-def test_nothing_to_swap(content, write, tmp_path):
-    content['refs'] = content['refs'][2:3]
+    content['refs'] = content['refs'][3:4]
     with pytest.raises(DataError, match='1 of 1 refs are alone'):
-        RefCOCODataset(data_root=write(content, tmp_path / 'set'), split='train', test_mode=True, swap_expressions=True)
+        RefCOCODataset(**{**settings, 'data_root': write(content, tmp_path / 'alone')}, swap_expressions=True)
 
 
 def sampled(dataset, workers, epochs):

@@ -118,6 +118,15 @@ def test_score_several_splits(trained, tmp_path, capsys):
     assert 'pairs 8' in printed
 
 
+def test_a_split_that_is_not_there_ends_it_first(trained, tmp_path, capsys):
+    data, work = trained
+    arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--work-dir', str(tmp_path / 'w')]
+    arguments += ['--split', 'val', 'testC', '--metrics-out', str(tmp_path / 's.json'), '--cfg-options', *OPTIONS]
+    assert main_of('test.py')(arguments) == 2
+    assert "split 'testC' has no refs; splits there: testA, train, val" in capsys.readouterr().err
+    assert not (tmp_path / 's.json').exists()
+
+
 def test_swapped_expressions_at_input_size(trained, tmp_path):
     data, work = trained
     arguments = [CONFIG, str(work / 'epoch_1.pth'), '--data-root', str(data), '--work-dir', str(tmp_path / 'w')]

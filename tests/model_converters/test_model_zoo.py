@@ -173,9 +173,7 @@ def test_wrong_file_is_removed(change, zoo, hub):
             CheckpointError, match=rf'{NAME}: caris\+\.pth has \d+ bytes and SHA-256 .*expected .*removed'
         ):
             model_zoo.fetch(NAME)
-        assert not [
-            path for path in (folder / 'hub').rglob('*') if path.suffix == '.pth' or path.parent.name == 'blobs'
-        ]
+        assert not [*folder.glob('hub/**/*.pth'), *folder.glob('hub/**/blobs/*')]
     assert content_requests(hub) == [0, 0]
     assert not list((folder / 'home').glob('*.pth*'))
 

@@ -60,6 +60,8 @@ LISTS = {
     'list.csv': 'expression,image,more\nthe red circle,x.png,1\n"a, b",../d/é [1].png,2\nthe square,x.png,3\n',
     'list.jsonl': '{"image": "x.png", "expression": "the red circle"}\n\n'
     '{"image": "../d/é [1].png", "expression": "a, b"}\n{"image": "x.png", "expression": "the square"}\n',
+    'list.json': '[{"image": "x.png", "expression": "the red circle"},\n'
+    '{"image": "../d/é [1].png", "expression": "a, b"}, {"image": "x.png", "expression": "the square"}]',
 }
 
 
@@ -98,7 +100,8 @@ def test_strict(infer):
         ('image,expression\nx.png,"a\n', 'list.csv: not a whole list'),
         (b'image,expression\nx.png,\xff\n', 'list.csv: not a whole list'),
         ('{"image": "x.png"', 'list.jsonl: not a whole list'),
-        ('[1]\n', 'list.jsonl, line 1: lacks image or'),
+        ('1\n', 'list.jsonl, line 1: lacks image or'),
+        ('[1]', 'list.json, entry 1: lacks image or'),
         ('{"image": 5, "expression": "a"}', 'list.jsonl, line 1: lacks image or'),
         (None, 'list.csv: No such file or directory'),
     ],
@@ -124,10 +127,12 @@ def test_usage(arguments, infer, capsys):
     assert 'give IMAGE and --text, or --list FILE' in capsys.readouterr().err
 
 
-def test_out_dir_is_a_folder(infer, checkpoint, capsys):
+@pytest.mark.parametrize('name', ['result.png', 'a/x.png', 'taken'])
+def test_out_dir_is_a_folder(infer, checkpoint, capsys, name):
+    Path('taken').touch()
     main = runpy.run_path(str(ROOT / 'tools' / 'infer.py'))['main']
-    assert main(['a/x.png', '--text', 'x', '--checkpoint', str(checkpoint), '--out', 'result.png']) == 2
-    assert capsys.readouterr().err == 'error: --out-dir result.png: names an image; give a folder\n'
+    assert main(['b', '--text', 'x', '--checkpoint', str(checkpoint), '--out', name]) == 2
+    assert capsys.readouterr().err == f'error: --out-dir {name}: names a file; give a folder\n'
     assert not Path('result.png').exists()
 
 

@@ -38,11 +38,15 @@ def explain(args: argparse.Namespace) -> int:
         tokens_of,
         word_attention,
     )
+    from mmmagnet.datasets.transforms import TokenizeExpression
+    from mmmagnet.datasets.transforms.check_expression import check_expression
     from mmmagnet.visualization.explanations import draw_guesses, draw_predictions, draw_word_attention
 
     pixels = read_image(args.image)
     checkpoint = args.checkpoint if args.config else None
     inferencer = ReferringInferencer(args.config or args.checkpoint, checkpoint, args.device)
+    step = next(step for step in inferencer.pipeline.transforms if isinstance(step, TokenizeExpression))
+    check_expression(args.text, step, '--text')
     sample = pack_sample(inferencer.pipeline, pixels, args.text, read_mask(args.mask, pixels.shape[:2]))
     words, vocabulary = tokens_of(inferencer.pipeline, sample)
     image = sample['inputs'].numpy().transpose(1, 2, 0)[..., ::-1]
@@ -85,7 +89,7 @@ def read_mask(path: str | None, size: tuple[int, int]) -> Any:
     """The mask in a file, (H_0, W_0) bool; None without a file.
 
     Raises:
-        DataError: If it is not of the image's size.
+        DataError: If it cannot be read as an image, or is not of the image's size.
     """
     import numpy as np
     from PIL import Image
@@ -94,8 +98,11 @@ def read_mask(path: str | None, size: tuple[int, int]) -> Any:
 
     if path is None:
         return None
-    with Image.open(path) as opened:
-        mask = np.asarray(opened.convert('L')) > 0
+    try:
+        with Image.open(path) as opened:
+            mask = np.asarray(opened.convert('L')) > 0
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f'--mask {path}: cannot be read as an image ({error})') from error
     if mask.shape != size:
         raise DataError(f'{path}: has {mask.shape[1]} x {mask.shape[0]} pixels, the image {size[1]} x {size[0]}')
     return mask

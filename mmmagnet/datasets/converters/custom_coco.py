@@ -47,13 +47,17 @@ def convert_coco(
         OSError: If `out` cannot be written or replaced.
     """
     found = OwnSet()
+    every: list[dict[str, Any]] = []
     for split, path in sources:
         content = read_json(path, 'give a COCO JSON file')
-        if not isinstance(content, dict) or not {'images', 'annotations'} <= content.keys():
-            raise DataError(
-                f'{path}: not COCO JSON{layout_hint(path, content) or ": images and annotations are missing"}'
-            )
+        lacks = [name for name in ('images', 'annotations') if not isinstance(content, dict) or name not in content]
+        if lacks:
+            hint = layout_hint(path, content) or f': it lacks {" and ".join(lacks)}'
+            raise DataError(f'{path}: not COCO JSON{hint}')
+        if not content['images']:
+            raise DataError(f'{path}: field images is empty: give a file with images and their annotations')
         annotations = entries(content, 'annotations', path, 'image_id')
+        every += annotations
         names = {entry['id']: entry.get('name') for entry in entries({'categories': [], **content}, 'categories', path)}
         of_image: dict[int, list[dict[str, Any]]] = {}
         for ann in annotations:
@@ -83,6 +87,8 @@ def convert_coco(
             found.add_image(file_name, width, height, split, objects, where)
         for image_id, lost in of_image.items():
             raise DataError(f'{path}, annotation {lost[0]["id"]}: field image_id: there is no image {image_id}')
+    if field and field != 'category':
+        find_field(every, (field,), sources[0][1])
     return found.write(sources[0][1], out, images, overwrite, val_share)
 
 

@@ -69,7 +69,7 @@ def convert_labelme(
         folder = sources[0][1]
         raise DataError(f'{folder}: holds no JSON file of LabelMe{layout_hint(folder)}')
     shapes = [shape for _, path, content in files for shape in _shapes(content, path)]
-    field = {'category': 'label'}.get(field, field) if field else find_field(shapes, USUAL, sources[0][1])
+    field = 'label' if field == 'category' else find_field(shapes, (field,) if field else USUAL, sources[0][1])
     for split, path, content in files:
         image = path.parent / take_name(content, 'imagePath', str(path)).replace('\\', '/')
         if not image.resolve().is_relative_to(images.resolve()):

@@ -122,6 +122,12 @@ def choose_val(names: Iterable[str], share: float) -> set[str]:
     return set(ordered[: math.ceil(round(share * len(ordered), 6))])
 
 
+def _value(record: Any, field: str) -> Any:
+    for name in field.split('.'):
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
 def words_of(record: dict[str, Any], field: str, where: str) -> list[str]:
     """The expressions in a field, each line of a text or entry of a list; none where it is missing or blank.
 
@@ -137,9 +143,7 @@ def words_of(record: dict[str, Any], field: str, where: str) -> list[str]:
     Raises:
         DataError: If the field holds something else.
     """
-    value: Any = record
-    for name in field.split('.'):
-        value = value.get(name) if isinstance(value, dict) else None
+    value = _value(record, field)
     texts = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f'{where}: field {field} is {short(value)}; expected text, or a list of texts')
@@ -149,18 +153,18 @@ def words_of(record: dict[str, Any], field: str, where: str) -> list[str]:
     return [line for line in lines if line]
 
 
-def find_field(records: Iterable[dict[str, Any]], usual: tuple[str, ...], source: Path) -> str:
-    """The first usual field that a record has words in.
+def find_field(records: Iterable[dict[str, Any]], fields: tuple[str, ...], source: Path) -> str:
+    """The first of some fields that a record has words in.
 
     Raises:
         DataError: If there is none.
     """
     records = list(records)
-    for field in usual:
-        if any(record.get(field) for record in records):
+    for field in fields:
+        if any(_value(record, field) for record in records):
             return field
     there = ', '.join(sorted({short(name) for record in records[:100] for name in record})) or 'none'
     raise DataError(
-        f'{source}: no object has words in {" or ".join(usual)}: give --field; fields there: {there:.200}; '
+        f'{source}: no object has words in {" or ".join(fields)}: name another by --field; fields there: {there:.200}; '
         '--field category takes the names of the categories'
     )

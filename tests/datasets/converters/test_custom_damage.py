@@ -52,7 +52,9 @@ BAD_SOURCES = {
     'nothing': (None, 'no such file or folder'),
     'x.txt': (b'a', 'not a form of data that this command reads: give COCO .json'),
     'x.p': (b'a', "it looks like REFER's: use tools/dataset_converters/refer.py"),
-    'x.json': (b'{}', 'not COCO JSON: images and annotations are missing'),
+    'x.json': (b'{}', 'not COCO JSON: it lacks images and annotations'),
+    'part.json': (b'{"images": []}', 'not COCO JSON: it lacks annotations'),
+    'no images.json': (b'{"images": [], "annotations": []}', 'field images is empty'),
     'y.json': (b'[', 'not whole JSON'),
     'seqtr.json': (b'{"train": [{"expressions": []}]}', "it looks like SeqTR's"),
     'x.csv': (b'a,b\n1,2\n', r'the first line has to name the columns image, mask, .* there are: a, b'),
@@ -122,3 +124,14 @@ def test_damaged_labelme(name, images, tmp_path):
     with pytest.raises(DataError, match=message):
         convert_custom([(None, images)], tmp_path / 'out', images)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('form', ['COCO', 'LabelMe'])
+def test_field_that_no_object_has(form, images, tmp_path):
+    source = write_json(tmp_path / 'x.json', coco()) if form == 'COCO' else images
+    if form == 'LabelMe':
+        write_json(images / '0.json', labelme(0))
+    there = 'caption' if form == 'COCO' else 'description'
+    message = rf"no object has words in attributes\.WRONG: name another by --field; fields there: .*'{there}'"
+    with pytest.raises(DataError, match=message):
+        convert_custom([(None, source)], tmp_path / 'out', images, field='attributes.WRONG')

@@ -28,71 +28,42 @@ CONVNEXT = dict(type='mmpretrain.ConvNeXt', arch=dict(depths=[1, 1, 2, 1], chann
 MAPS = dict(out_indices=ALL, gap_before_final_norm=False)
 RESNET = dict(depth=18, base_channels=8, stem_channels=8)
 
-# config, C_i, whether outputs are norms of what goes on
 SPLIT = {
-    'ResNet': (dict(type='ResNet', **RESNET), (8, 16, 32, 64), False),
-    'ResNet, frozen': (dict(type='ResNet', frozen_stages=1, norm_eval=True, **RESNET), (8, 16, 32, 64), False),
-    'ResNetV1c': (dict(type='ResNetV1c', **RESNET), (8, 16, 32, 64), False),
-    'ResNetV1c, dilated': (
-        dict(type='ResNetV1c', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True, **RESNET),
-        (8, 16, 32, 64),
-        False,
+    'ResNet': dict(type='ResNet', **RESNET),
+    'ResNet, frozen': dict(type='ResNet', frozen_stages=1, norm_eval=True, **RESNET),
+    'ResNetV1c': dict(type='ResNetV1c', **RESNET),
+    'ResNetV1c, dilated': dict(
+        type='ResNetV1c', strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True, **RESNET
     ),
-    'Swin': (dict(type='SwinTransformer', window_size=4, **FOUR), (8, 16, 32, 64), True),
-    'MiT': (
-        dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 1, 2, 4]),
-        (8, 8, 16, 32),
-        False,
+    'Swin': dict(type='SwinTransformer', window_size=4, **FOUR),
+    'MiT': dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 1, 2, 4]),
+    'MSCAN': dict(type='MSCAN', embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1], norm_cfg=dict(type='BN')),
+    'PCPVT': dict(type='PCPVT', sr_ratios=[8, 4, 2, 1], **TWINS),
+    'SVT': dict(type='SVT', sr_ratios=[4, 2, 1, 1], norm_after_stage=True, **TWINS_SVT),
+    'MobileNetV2': dict(type='MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6)),
+    'ConvNeXt of mmpretrain': {**CONVNEXT, **MAPS},
+    'ResNet of mmpretrain': dict(type='mmpretrain.ResNet', out_indices=ALL, depth=18, base_channels=8),
+    'Swin of mmpretrain': dict(
+        type='mmpretrain.SwinTransformer', arch=FOUR, out_indices=ALL, window_size=4, pad_small_map=True
     ),
-    'MSCAN': (
-        dict(type='MSCAN', embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1], norm_cfg=dict(type='BN')),
-        (8, 16, 24, 32),
-        False,
+    'VAN of mmpretrain': dict(
+        type='mmpretrain.VAN',
+        arch=dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1], ffn_ratios=[2, 2, 2, 2]),
+        out_indices=ALL,
     ),
-    'PCPVT': (dict(type='PCPVT', sr_ratios=[8, 4, 2, 1], **TWINS), (8, 16, 24, 32), False),
-    'SVT': (dict(type='SVT', sr_ratios=[4, 2, 1, 1], norm_after_stage=True, **TWINS_SVT), (8, 16, 24, 32), False),
-    'MobileNetV2': (dict(type='MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6)), (8, 8, 24, 80), False),
-    'ConvNeXt of mmpretrain': ({**CONVNEXT, **MAPS}, (8, 16, 24, 32), True),
-    'ResNet of mmpretrain': (
-        dict(type='mmpretrain.ResNet', out_indices=ALL, depth=18, base_channels=8),
-        (8, 16, 32, 64),
-        False,
-    ),
-    'Swin of mmpretrain': (
-        dict(
-            type='mmpretrain.SwinTransformer',
-            arch={name: FOUR[name] for name in ('embed_dims', 'depths', 'num_heads')},
-            out_indices=ALL,
-            window_size=4,
-            pad_small_map=True,
+    'PoolFormer of mmpretrain': dict(
+        type='mmpretrain.PoolFormer',
+        arch=dict(
+            layers=[1, 1, 1, 1],
+            embed_dims=[8, 16, 24, 32],
+            mlp_ratios=[2, 2, 2, 2],
+            layer_scale_init_value=1e-5,
         ),
-        (8, 16, 32, 64),
-        True,
-    ),
-    'VAN of mmpretrain': (
-        dict(
-            type='mmpretrain.VAN',
-            arch=dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 1, 1], ffn_ratios=[2, 2, 2, 2]),
-            out_indices=ALL,
-        ),
-        (8, 16, 24, 32),
-        False,
-    ),
-    'PoolFormer of mmpretrain': (
-        dict(
-            type='mmpretrain.PoolFormer',
-            arch=dict(
-                layers=[1, 1, 1, 1],
-                embed_dims=[8, 16, 24, 32],
-                mlp_ratios=[2, 2, 2, 2],
-                layer_scale_init_value=1e-5,
-            ),
-            out_indices=(0, 2, 4, 6),
-        ),
-        (8, 16, 24, 32),
-        True,
+        out_indices=(0, 2, 4, 6),
     ),
 }
+# their outputs are norms of what goes on
+NORMED = ('Swin', 'ConvNeXt of mmpretrain', 'Swin of mmpretrain', 'PoolFormer of mmpretrain')
 
 
 @pytest.fixture(autouse=True)
@@ -111,16 +82,15 @@ def run(encoder, inputs):
 
 
 def make(name):
-    config, *expected = SPLIT[name]
-    if config['type'].startswith('mmpretrain'):
+    if SPLIT[name]['type'].startswith('mmpretrain'):
         pytest.importorskip('mmpretrain.models')
-    return copy.deepcopy(config), *expected
+    return copy.deepcopy(SPLIT[name])
 
 
 @pytest.mark.parametrize('name', SPLIT)
 def test_maps_are_the_backbones_own(name):
     """Its outputs, or what its output norms take; also on sides that no stride divides."""
-    config, channels, normed = make(name)
+    config, normed = make(name), name in NORMED
     encoder = StagedBackbone(config)
     encoder.eval()
     own = MODELS.build(config)
@@ -141,15 +111,14 @@ def test_maps_are_the_backbones_own(name):
             for image, output in zip(run(encoder, inputs), expected, strict=True):
                 image = image.flatten(1, 2) if output.ndim == 3 else image.permute(0, 3, 1, 2)
                 torch.testing.assert_close(image, output, rtol=1e-4, atol=1e-5)
-    assert encoder.out_channels == channels == tuple(output.shape[1] for output in outputs)
+    assert encoder.out_channels == tuple(output.shape[1] for output in outputs)
     assert encoder.num_stages == 4
 
 
 @pytest.mark.parametrize('name', SPLIT)
 def test_every_weight_learns(name):
     """Each free parameter has a gradient, or DDP stops; what a stage is handed is what it continues from."""
-    config, *_ = make(name)
-    encoder = StagedBackbone(config)
+    encoder = StagedBackbone(make(name))
     assert encoder.training
     inputs = torch.randn(2, 3, 64, 64)
     sum(image.sum() for image in run(encoder, inputs)).backward()
@@ -165,7 +134,7 @@ def test_every_weight_learns(name):
 
 
 def test_size_is_reached_before_the_stage():
-    encoder = StagedBackbone(SPLIT['MiT'][0]).eval()
+    encoder = StagedBackbone(SPLIT['MiT']).eval()
     image = encoder.stem(torch.randn(1, 3, 64, 96))
     assert image.shape == (1, 16, 24, 8)
     assert encoder.forward_stage(0, image).shape == (1, 16, 24, 8)
@@ -185,7 +154,7 @@ def test_weights_come_by_the_backbones_own_init_cfg(tmp_path):
 
 def test_copies_and_other_devices():
     """A copy (of an averaging hook, say) runs on its own weights; building without memory gives the same names."""
-    encoder = StagedBackbone(SPLIT['Swin'][0]).eval()
+    encoder = StagedBackbone(SPLIT['Swin']).eval()
     twin = copy.deepcopy(encoder)
     inputs = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -194,7 +163,7 @@ def test_copies_and_other_devices():
             parameter.zero_()
         torch.testing.assert_close(run(twin, inputs)[-1], before)
     with torch.device('meta'):
-        empty = build_image_encoder(SPLIT['Swin'][0])
+        empty = build_image_encoder(SPLIT['Swin'])
     assert {parameter.device.type for parameter in empty.parameters()} == {'meta'}
     assert empty.state_dict().keys() == encoder.state_dict().keys()
 
@@ -203,7 +172,7 @@ def test_copies_and_other_devices():
     ('config', 'kind'),
     [
         (dict(type='StagedSwin', embed_dims=8, depths=(1,), num_heads=(1,)), StagedSwin),
-        (SPLIT['MiT'][0], StagedBackbone),
+        (SPLIT['MiT'], StagedBackbone),
     ],
 )
 def test_a_staged_encoder_is_left_as_it_is(config, kind):

@@ -70,7 +70,19 @@ def test_missing_parts(explain, parts, kept, names, missing, capsys):
     assert [text for text in missing if text not in printed] == []
 
 
-def test_mask_of_another_size(explain, tmp_path, capsys):
-    Image.new('L', (8, 8), 1).save(tmp_path / 'mask.png')
-    assert explain({}, '--mask', str(tmp_path / 'mask.png')) == (2, [])
-    assert 'mask.png: has 8 x 8 pixels, the image 70 x 40' in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--mask', 'small.png'], 'small.png: has 8 x 8 pixels, the image 70 x 40'),
+        (['--mask', 'no image.png'], 'error: --mask no image.png: cannot be read as an image ('),
+        (['--mask', 'none.png'], 'error: --mask none.png: cannot be read as an image ('),
+        (['--text', ''], 'error: --text is empty: say what to segment'),
+    ],
+)
+def test_what_cannot_be_explained(explain, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    Image.new('L', (8, 8), 1).save('small.png')
+    Path('no image.png').write_bytes(b'no image')
+    assert explain({}, *options) == (2, [])
+    (error,) = capsys.readouterr().err.splitlines()
+    assert message in error
