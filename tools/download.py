@@ -216,6 +216,8 @@ def check_members(members: Iterable[tuple[str, int, bool]]) -> None:
     """Refuse an archive by its members: name, bytes, and whether it is a plain file or folder."""
     total = 0
     for name, size, plain in members:
+        if size < 0:  # Python's tarfile would read it again and again
+            raise tarfile.ReadError(f'{name!r} has {size} bytes')
         total += size
         if not plain or name.startswith('/') or '..' in PurePosixPath(name).parts:
             raise AddressError(f'an archive with a link or a path outside, {name!r}; refused')

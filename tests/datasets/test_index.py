@@ -157,13 +157,48 @@ def test_the_files_are_read_whole_once(prepared, counted):
     assert counted == {'Refs': 2, 'Instances': 1}
 
 
-@pytest.mark.parametrize('damage', [b'', b'no index', slice(-1), slice(8)])
-def test_a_damaged_index_is_made_anew(damage, prepared, counted):
+def renamed_column(data):
+    """The same numbers, with another name in the header of safetensors."""
+    return data.replace(b'"split"', b'"spl1t"').replace(b'"ann_id"', b'"ann_1d"')
+
+
+@pytest.mark.parametrize(
+    'damaged',
+    [
+        lambda data: b'',
+        lambda data: b'no index',
+        lambda data: data[:-1],
+        lambda data: data[:8],
+        lambda data: data.replace(b'I64', b'F64'),
+        renamed_column,
+        *(lambda data, k=k: data[:-k] + bytes([data[-k] ^ 1]) + data[-k + 1 :] for k in (2, 9, 20, 60, 100)),
+    ],
+)
+def test_a_damaged_index_is_made_anew(damaged, prepared, counted):
     before = first_item(prepared)
     for path in (prepared / 'index').iterdir():
-        path.write_bytes(damage if isinstance(damage, bytes) else path.read_bytes()[damage])
+        whole = path.read_bytes()
+        path.write_bytes(damaged(whole))
+        assert path.read_bytes() != whole
     assert first_item(prepared) == before == first_item(prepared)
     assert counted == {'Refs': 2, 'Instances': 2}
+
+
+def test_an_exchanged_index(content, prepared, counted, write, tmp_path):
+    """The index of the other file is made anew; that of a file of the same size and time is noticed by its refs."""
+    before = first_item(prepared)
+    first, second = sorted((prepared / 'index').iterdir())
+    first.replace(prepared / 'x'), second.replace(first), (prepared / 'x').replace(second)
+    assert first_item(prepared) == before
+    assert counted == {'Refs': 2, 'Instances': 2}
+    content['refs'][0]['split'] = 'dev__'  # of as many bytes as before
+    write(content, tmp_path / 'other')
+    for name in ('refs.jsonl', 'instances.json'):
+        os.utime(tmp_path / 'other' / name, ns=(1, 1)), os.utime(prepared / name, ns=(1, 1))
+    first_item(prepared)
+    (prepared / 'index').rename(tmp_path / 'other' / 'index')
+    with pytest.raises(DataError, match=r'refs\.jsonl: has changed'):
+        first_item(tmp_path / 'other')
 
 
 def test_everybody_who_reads_the_set_reads_its_index(prepared):

@@ -248,6 +248,12 @@ def make_tar(files):
     return stream.getvalue()
 
 
+def negative_tar():
+    member = tarfile.TarInfo('refs(unc).p')
+    member.size = -512
+    return member.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
 REFS = {'refs(unc).p': f'sha256:{hashlib.sha256(b"refs").hexdigest()}', 'instances.json': ''}
 GOOD = {'refs(unc).p': b'refs', 'instances.json': b'{}', 'deep/more': b''}
 
@@ -284,6 +290,7 @@ def test_a_known_archive_vouches_for_its_files(get, server, tmp_path):
         (make_zip({**GOOD, 'evil': bytes(2_000_000)}), 'an archive of more than 1000000 bytes'),
         (make_zip(GOOD)[:-40], 'a damaged archive'),
         (make_tar(GOOD)[:700], 'a damaged archive'),
+        (negative_tar(), 'a damaged archive'),
         (make_zip(GOOD).replace(b'+JM+', b'+JM*'), 'a damaged archive'),
         (b'no archive' * 100, 'a damaged archive'),
         (make_zip({'refs(unc).p': b'refs'}), 'a.zip lacks instances.json'),
