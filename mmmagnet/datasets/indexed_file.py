@@ -82,9 +82,7 @@ class IndexedFile(ABC):
 
     def changed(self) -> DataError:
         """The error of a file that is not the one of the index any more."""
-        return DataError(
-            f'{self.path}: has changed since it was opened; start again, and delete {INDEX}/ beside it if this comes again'
-        )
+        return DataError(f'{self.path}: has changed since it was opened; start again, and delete {INDEX}/ if it recurs')
 
     def _index(self) -> dict[str, np.ndarray]:
         made_of = f'{VERSION} {self.path.name} {self._stamp}'

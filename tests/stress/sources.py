@@ -10,6 +10,7 @@ import json
 import pickle
 import sys
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,12 +142,9 @@ def encode(name: str, value: Any, protocol: int = 2) -> bytes:
 
 def write_archive(file: io.BytesIO, suffix: str, members: list[dict[str, Any]]) -> None:
     """A zip or tar of members: name, text, target of a link, and a tar's letter for the kind."""
-    archive: Any
-    if suffix == '.zip':
-        archive = zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED)
-    else:
-        archive = tarfile.open(fileobj=file, mode='w')
-    with archive:
+    made: Any = zipfile.ZipFile(file, 'w') if suffix == '.zip' else tarfile.TarFile(fileobj=file, mode='w')
+    with warnings.catch_warnings(), made as archive:
+        warnings.simplefilter('ignore')  # of a name that is there twice
         for member in members:
             given = {key: str(member.get(key)).encode(errors='replace') for key in ('name', 'data', 'link', 'type')}
             if isinstance(archive, zipfile.ZipFile):

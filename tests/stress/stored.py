@@ -107,7 +107,8 @@ def archive_reader(name: str) -> Reader:
                 tool.fetch(name, source, out)
         except OSError as error:
             kept = set() if isinstance(error, tool.AddressError) else {f'{name}.part'}  # the disk is to blame
-            assert {path.name for path in out.parent.iterdir()} <= kept, 'left behind'
+            left = {path.name for path in out.parent.rglob('*')} - kept
+            assert not left, f'left behind: {left}'
             raise
         made = [*out.rglob('*')]
         assert all(not path.is_symlink() and (path.is_file() or path.is_dir()) for path in made), 'not plain'
