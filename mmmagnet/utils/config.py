@@ -33,8 +33,8 @@ SETTINGS = {
 
 MODULE2PACKAGE['mmmagnet'] = 'mmmagnet'  # so that a config inherits ours: _base_ = 'mmmagnet::mix/magnet_resnet50.py'
 INHERITING = (
-    '; mmmagnet::FOLDER/NAME.py is configs/FOLDER/NAME.py of the installed package (pip install .), and '
-    'mmmagnet::_base_/../NAME.py is configs/NAME.py'
+    '; give the path of the file, or install the package (pip install .) and write mmmagnet::FOLDER/NAME.py for '
+    'configs/FOLDER/NAME.py, mmmagnet::_base_/../NAME.py for configs/NAME.py'
 )
 
 

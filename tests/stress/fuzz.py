@@ -43,7 +43,7 @@ from mmmagnet.utils.cli import USER_ERRORS, one_line
 from mmmagnet.utils.errors import DataError
 from mmmagnet.utils.io import write_json
 
-SECONDS = 5  # no case of this size has a reason to take longer
+SECONDS = 5  # of the processor; no case of this size has a reason to take longer
 FORBIDDEN = ('pickle.find_class', 'os.system', 'os.exec', 'os.posix_spawn', 'subprocess.Popen', 'socket.connect')
 MESSAGE = 2000  # characters, at most
 MEMORY = 2**32  # bytes that cases may take, more than the program
@@ -149,8 +149,8 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
     (folder / file).write_bytes(mutated(file, reader.files[file], rng))
     TRIED.clear()
     outcome, failed = 'read', False
-    signal.signal(signal.SIGALRM, too_slow)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.signal(signal.SIGPROF, too_slow)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         reader.read(folder, out)
     except (RefusedError, *USER_ERRORS) as error:
@@ -163,7 +163,7 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
         if shown:
             traceback.print_exc()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if TRIED:
         outcome, failed = f'tried {TRIED[0]}', True
     shutil.rmtree(out.parent)
@@ -205,7 +205,7 @@ def run(seed: int, first: int, count: int, part: int = 1000) -> Iterator[tuple[i
             results.close()
             for number in numbers:
                 try:
-                    if not answers.poll(4 * SECONDS):  # in a library, where no signal reaches it
+                    if not answers.poll(12 * SECONDS):  # in a library or a lock, where no signal reaches it
                         process.kill()
                     yield number, answers.recv()
                 except EOFError:

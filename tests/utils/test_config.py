@@ -219,5 +219,5 @@ def test_persistent_workers_need_workers(file):
 @pytest.mark.parametrize('base', ['mmmagnet::configs/magnet_swin_b.py', 'mmmagnet::magnet_swin_b.py'])
 def test_inheriting_by_a_name_that_cannot_work(base, file):
     file.write_text(f'_base_ = {base!r}')
-    with pytest.raises(ConfigError, match=r'installed package \(pip install \.\), and mmmagnet::_base_/\.\./NAME\.py'):
+    with pytest.raises(ConfigError, match=r'pip install \..* mmmagnet::_base_/\.\./NAME\.py for configs/NAME\.py'):
         load_config(file)
