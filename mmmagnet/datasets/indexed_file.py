@@ -133,7 +133,7 @@ def _mapped(place: Path, made_of: str) -> dict[str, np.ndarray] | None:
 
 
 def _checksum(columns: dict[str, np.ndarray]) -> str:
-    """Of names, kinds and numbers; reading a gigabyte takes a second."""
+    """Of names, kinds and numbers; a gigabyte takes half a second."""
     checksum = 0
     for name, column in sorted(columns.items()):
         checksum = zlib.crc32(column, zlib.crc32(f'{name} {column.dtype} {column.shape} '.encode(), checksum))
