@@ -136,7 +136,7 @@ def _checksum(columns: dict[str, np.ndarray]) -> str:
     """Of names, kinds and numbers; a gigabyte takes half a second."""
     checksum = 0
     for name, column in sorted(columns.items()):
-        checksum = zlib.crc32(column, zlib.crc32(f'{name} {column.dtype} {column.shape} '.encode(), checksum))
+        checksum = zlib.crc32(column.data, zlib.crc32(f'{name} {column.dtype} {column.shape} '.encode(), checksum))
     return str(checksum)
 
 
