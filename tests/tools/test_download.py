@@ -249,9 +249,10 @@ def make_tar(files):
 
 
 def negative_tar():
-    member = tarfile.TarInfo('refs(unc).p')
-    member.size = -512
-    return member.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+    """A tar whose second member is followed by itself."""
+    first, second = tarfile.TarInfo('instances.json'), tarfile.TarInfo('refs(unc).p')
+    second.size = -512
+    return first.tobuf() + second.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
 
 
 REFS = {'refs(unc).p': f'sha256:{hashlib.sha256(b"refs").hexdigest()}', 'instances.json': ''}
