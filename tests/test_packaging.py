@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from email.parser import Parser
 from pathlib import Path
 
@@ -133,11 +134,18 @@ def test_editable_install_links_what_the_wheel_carries(source, tmp_path):
     assert (links / 'configs').resolve() == source / 'configs'
 
 
-@pytest.mark.slow
-def test_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
-    target = tmp_path / 'site'
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """A folder with the installed wheel, and an environment that finds it."""
+    target = tmp_path_factory.mktemp('site')
     options = ['--no-deps', '--no-index', '--no-compile', '--quiet', '--target', str(target)]
     subprocess.run([sys.executable, '-m', 'pip', 'install', *options, str(wheel)], check=True)
+    return target, {**os.environ, 'PYTHONPATH': str(target)}
+
+
+@pytest.mark.slow
+def test_installed_wheel_works_away_from_the_checkout(installed, tmp_path):
+    target, environment = installed
     code = (
         'import mmmagnet\n'
         'from mmmagnet.registry import MODELS, TRANSFORMS\n'
@@ -151,12 +159,33 @@ def test_installed_wheel_works_away_from_the_checkout(wheel, tmp_path):
         'assert child.to_dict() == {**config.to_dict(), "work_dir": child.work_dir}\n'
         'print(mmmagnet.__file__)'
     )
-    environment = {**os.environ, 'PYTHONPATH': str(target)}
     run = subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     assert Path(run.stdout.splitlines()[-1]).is_relative_to(target)
+
+
+@pytest.mark.slow
+def test_commands_of_mim(installed, tmp_path):
+    """openmim 0.3.9 finds a config by its name, adds --gpus where the help has it, and runs the wheel's tools."""
+    target, environment = installed
+    inside = target / 'mmmagnet' / '.mim'
+    configs = [path for path in (inside / 'configs').rglob('*.py') if not {'_base_', 'ablation'} & {*path.parts}]
+    everywhere = Counter(path.name for path in (target / 'mmmagnet').rglob('*.py'))
+    assert [path for path in configs if everywhere[path.name] != 1] == []
+    (config,) = (str(path) for path in configs if path.name == 'magnet_tiny_synthetic.py')
+    assert not any('--gpus' in (inside / 'tools' / name).read_text() for name in ('train.py', 'test.py'))
+    sizes = [word for split in ('train', 'val', 'testA', 'testB') for word in (f'--{split}', '2')]
+    options = ['train_cfg.max_epochs=1', *(f'{name}_dataloader.num_workers=0' for name in ('train', 'val'))]
+    for tool, *arguments in (
+        ('dataset_converters/synthetic.py', '--out', 'data', *sizes),
+        ('train.py', config, '--launcher', 'none', '--data-root', 'data', '--cfg-options', *options),
+    ):
+        command = [sys.executable, str(inside / 'tools' / tool), *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'work_dirs' / 'magnet_tiny_synthetic' / 'epoch_1.pth').exists()
 
 
 def test_licence_is_apache_2():

@@ -26,6 +26,8 @@ from pathlib import Path, PurePosixPath
 TIMEOUT = 30  # seconds without a byte
 LIMIT = 20 * 10**9  # bytes of a download, and of what an archive unpacks to; train2014 has 13
 
+NAMES_CLASH = (FileExistsError, IsADirectoryError, NotADirectoryError)  # in a new folder: a file is a folder, too
+
 
 class AddressError(OSError):
     """An address that gives nothing, or nothing that can be used."""
@@ -206,6 +208,7 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         AddressError: If it is damaged or holds anything else.
     """
+    folder.mkdir()
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
@@ -216,9 +219,9 @@ def unpack(archive: Path, folder: Path) -> None:
                 check_members((member.name, member.size, member.isfile() or member.isdir()) for member in opened)
                 opened.extraction_filter = getattr(tarfile, 'data_filter', None)
                 opened.extractall(folder)
-    except OSError:  # of the disk, or refused
-        raise
     except Exception as error:  # zipfile, tarfile and zlib raise a dozen kinds on a damaged file
+        if isinstance(error, OSError) and not isinstance(error, NAMES_CLASH):
+            raise  # of the disk, or refused
         raise AddressError(f'a damaged archive ({error})') from error
 
 
@@ -226,6 +229,8 @@ def check_members(members: Iterable[tuple[str, int, bool]]) -> None:
     """Refuse an archive by its members: name, bytes, and whether it is a plain file or folder."""
     total = 0
     for name, size, plain in members:
+        if size < 0:  # Python's tarfile would read it again and again
+            raise tarfile.ReadError(f'{name!r} has {size} bytes')
         total += size
         if not plain or name.startswith('/') or '..' in PurePosixPath(name).parts:
             raise AddressError(f'an archive with a link or a path outside, {name!r}; refused')

@@ -8,6 +8,7 @@ import json
 import os
 import time
 import weakref
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from safetensors.numpy import save_file
 from mmmagnet.utils.errors import DataError
 from mmmagnet.utils.io import atomic_write
 
-VERSION = 1  # of the columns
+VERSION = 2  # of the columns
 INDEX = 'index'
 """Folder of the indexes, beside the files."""
 
@@ -31,7 +32,8 @@ class IndexedFile(ABC):
 
     The columns are read from the file once and kept as ``index/<stem>.safetensors`` beside it, or in
     ``~/.cache/mmmagnet`` if that folder cannot be written. They are memory-mapped: all processes of a machine share
-    them, and only the parts that are used are in memory. A file of another size or time gets another index.
+    them, and the system may take the memory of the parts that are not used. A file of another size or time gets another
+    index, and so does one whose index is damaged.
 
     A copy in another process opens both files again.
 
@@ -80,10 +82,10 @@ class IndexedFile(ABC):
 
     def changed(self) -> DataError:
         """The error of a file that is not the one of the index any more."""
-        return DataError(f'{self.path}: has changed since it was opened; start again')
+        return DataError(f'{self.path}: has changed since it was opened; start again, and delete {INDEX}/ if it recurs')
 
     def _index(self) -> dict[str, np.ndarray]:
-        made_of = f'{VERSION} {self._stamp}'
+        made_of = f'{VERSION} {self.path.name} {self._stamp}'
         places = list(_places(self.path.absolute()))
         for place in places:
             columns = _mapped(place, made_of)
@@ -94,7 +96,8 @@ class IndexedFile(ABC):
         for place in places:
             with contextlib.suppress(OSError, SafetensorError):
                 with atomic_write(place, 'wb') as file:
-                    save_file(columns, file.name, {'made_of': made_of})  # puts another file there, for its owner only
+                    about = {'made_of': made_of, 'checksum': _checksum(columns)}
+                    save_file(columns, file.name, about)  # puts another file there, for its owner only
                     Path(file.name).chmod(os.fstat(file.fileno()).st_mode)
                 seconds = time.monotonic() - start
                 if seconds > 1:
@@ -119,11 +122,22 @@ def _mapped(place: Path, made_of: str) -> dict[str, np.ndarray] | None:
     """Memory-mapped columns; None if they are missing, damaged, or of another file."""
     try:
         with safe_open(place, 'pt') as file:  # as 'numpy' it would copy them
-            if (file.metadata() or {}).get('made_of') == made_of:
-                return {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+            about = file.metadata() or {}
+            if about.get('made_of') == made_of:
+                columns = {name: file.get_tensor(name).numpy() for name in file.keys()}  # noqa: SIM118
+                if about.get('checksum') == _checksum(columns):
+                    return columns
+    except Exception:  # safetensors, PyTorch and NumPy each raise their own kinds on a damaged file
         pass
     return None
+
+
+def _checksum(columns: dict[str, np.ndarray]) -> str:
+    """Of names, kinds and numbers; a gigabyte takes half a second."""
+    checksum = 0
+    for name, column in sorted(columns.items()):
+        checksum = zlib.crc32(column.data, zlib.crc32(f'{name} {column.dtype} {column.shape} '.encode(), checksum))
+    return str(checksum)
 
 
 def _read_at(file: int, size: int, first: int) -> bytes:

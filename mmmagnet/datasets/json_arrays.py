@@ -35,11 +35,15 @@ def array_elements(path: Path, names: Sequence[str]) -> Iterator[tuple[str, int,
         text = _Text(file)
         for _ in text.members('{', '}'):
             name, _, _ = text.value()
+            if not isinstance(name, str):
+                raise ValueError(f'{name!r:.60} is no name of a field')
             text.take(':')
             if name not in names:
                 text.value()
                 continue
-            missing = [other for other in missing if other != name]
+            if name not in missing:
+                raise ValueError(f'there are several {name}')
+            missing.remove(name)
             for _ in text.members('[', ']'):
                 element, first, size = text.value()
                 yield name, first, size, element

@@ -86,8 +86,9 @@ class Refs(IndexedFile):
             check_ref(ref)
         except (KeyError, ValueError, TypeError, OverflowError):
             raise self.changed() from None
-        known = int(self.image_id[row]), self.objects(row), int(self.sentences[row])
-        if known != (ref['image_id'], ref['ann_ids'], len(ref['sentences'])):
+        split = self.splits[self.columns['split'][row]]
+        known = split, int(self.image_id[row]), self.objects(row), int(self.sentences[row])
+        if known != (ref['split'], ref['image_id'], ref['ann_ids'], len(ref['sentences'])):
             raise self.changed()
         return ref
 

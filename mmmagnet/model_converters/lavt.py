@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,9 +51,10 @@ def apply_options(model: dict[str, Any], options: Mapping[str, Any], source: str
     """Heads of the word attention in each stage, which the training option ``mha`` states as a-b-c-d."""
     if not options.get('mha'):
         return model
-    heads = str(options['mha']).split('-')
+    given = options['mha']
+    heads = given.split('-') if isinstance(given, str) else []
     if len(heads) != 4 or not all(part.isdecimal() and int(part) > 0 for part in heads):
-        raise CheckpointError(f'{source}: args.mha is {options["mha"]!r}, expected four numbers of heads a-b-c-d')
+        raise CheckpointError(f'{source}: args.mha is {reprlib.repr(given)}, expected four numbers of heads a-b-c-d')
     return {**model, 'neck': {**model['neck'], 'num_heads': [int(part) for part in heads]}}
 
 

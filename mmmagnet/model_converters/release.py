@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -118,7 +119,7 @@ def _tensors(entries: Any, source: str) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(f'{source}: the entry {name!r} is no tensor')
+            raise CheckpointError(f'{source}: the entry {reprlib.repr(name)} is no tensor')
         if value.layout != torch.strided or value.device.type != 'cpu' or value.dtype not in FLOATS + INTEGERS:
             stored = f'{value.layout}, {value.dtype}, on {value.device}'
             raise CheckpointError(f'{source}: {name} is not a plain tensor of numbers but {stored}')

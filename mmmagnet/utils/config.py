@@ -32,6 +32,10 @@ SETTINGS = {
 """Settings that MMEngine reads from a config: arguments of its Runner, and those it looks up by name."""
 
 MODULE2PACKAGE['mmmagnet'] = 'mmmagnet'  # so that a config inherits ours: _base_ = 'mmmagnet::mix/magnet_resnet50.py'
+INHERITING = (
+    '; give the path of the file, or install the package (pip install .) and write mmmagnet::FOLDER/NAME.py for '
+    'configs/FOLDER/NAME.py, mmmagnet::_base_/../NAME.py for configs/NAME.py'
+)
 
 
 def load_config(
@@ -67,7 +71,8 @@ def load_config(
     try:
         config = Config.fromfile(str(found))
     except Exception as error:  # whatever a Python file may raise
-        raise ConfigError(f'{path}: {type(error).__name__}: {error}') from error
+        unknown = re.search(r'mmmagnet[/\\]\.mim\b|_get_package_and_cfg_path', str(error))
+        raise ConfigError(f'{path}: {type(error).__name__}: {error}{INHERITING if unknown else ""}') from error
     _remove_scope(list(config.values()))
     for option in options or {}:
         _check_option(config, option)

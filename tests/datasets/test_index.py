@@ -157,13 +157,45 @@ def test_the_files_are_read_whole_once(prepared, counted):
     assert counted == {'Refs': 2, 'Instances': 1}
 
 
-@pytest.mark.parametrize('damage', [b'', b'no index', slice(-1), slice(8)])
-def test_a_damaged_index_is_made_anew(damage, prepared, counted):
+@pytest.mark.parametrize(
+    'damaged',
+    [
+        lambda data: b'',
+        lambda data: b'no index',
+        lambda data: data[:-1],
+        lambda data: data[:8],
+        lambda data: data.replace(b'I64', b'F64'),
+        lambda data: data.replace(b'"sp', b'"SP').replace(b'"ann_id', b'"ann_ID'),
+        *(lambda data, k=k: data[:-k] + bytes([data[-k] ^ 1]) + data[-k + 1 :] for k in (2, 9, 20, 60, 100)),
+    ],
+)
+def test_a_damaged_index_is_made_anew(damaged, prepared, counted):
     before = first_item(prepared)
     for path in (prepared / 'index').iterdir():
-        path.write_bytes(damage if isinstance(damage, bytes) else path.read_bytes()[damage])
+        whole = path.read_bytes()
+        path.write_bytes(damaged(whole))
+        assert path.read_bytes() != whole
     assert first_item(prepared) == before == first_item(prepared)
     assert counted == {'Refs': 2, 'Instances': 2}
+
+
+def test_an_exchanged_index(content, prepared, counted, write, tmp_path):
+    """The index of the other file is made anew; that of a file of the same size and time is noticed by its refs."""
+    before = first_item(prepared)
+    first, second = sorted((prepared / 'index').iterdir())
+    contents = first.read_bytes(), second.read_bytes()
+    first.write_bytes(contents[1])
+    second.write_bytes(contents[0])
+    assert first_item(prepared) == before
+    assert counted == {'Refs': 2, 'Instances': 2}
+    content['refs'][0]['split'] = 'dev__'  # of as many bytes as before
+    other = write(content, tmp_path / 'other')
+    for path in (folder / name for folder in (prepared, other) for name in ('refs.jsonl', 'instances.json')):
+        os.utime(path, ns=(1, 1))
+    first_item(prepared)
+    (prepared / 'index').rename(other / 'index')
+    with pytest.raises(DataError, match=r'refs\.jsonl: has changed'):
+        first_item(other)
 
 
 def test_everybody_who_reads_the_set_reads_its_index(prepared):

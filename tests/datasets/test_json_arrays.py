@@ -56,6 +56,8 @@ def test_cut_files(piece, tmp_path, monkeypatch):
         (b'{"images": [1 2], "annotations": []}', ValueError, r'one of ,\] at byte 14'),
         (b'{"images": [1,], "annotations": []}', ValueError, 'Expecting value at byte 14'),
         (b'{"images": [], "annotations": []} 1', ValueError, 'follows its end'),
+        (b'{"images": [], "annotations": [], "images": []}', ValueError, 'there are several images'),
+        (b'{["images"]: [], "images": [], "annotations": []}', ValueError, 'is no name of a field'),
         (b'{"images": [], "annotations": [], "x": "\xff"}', ValueError, 'utf-8'),
         (b'{"images": [], "annotations": ' + b'[' * 100_000, RecursionError, None),
     ],

@@ -149,7 +149,7 @@ def assert_part(shown: object, real: object) -> None:
 
 def test_lavt_config_is_the_docs():
     shown = block_with('docs/methods/lavt.md', '_base_')
-    assert shown in (ROOT / 'configs/_base_/models/lavt_swin_b.py').read_text()
+    assert shown in (ROOT / 'configs/_base_/models/lavt_base.py').read_text()
 
 
 def test_checkpointing_settings():

@@ -157,6 +157,22 @@ def test_refused_files(content, message, tmp_path):
         read_release(tmp_path / 'bad.pth')
 
 
+def nested(depth):
+    value = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+def test_deep_values_are_named_in_short(monkeypatch, tmp_path):
+    """Python shows no tuples in thousands of tuples, which a file may hold."""
+    monkeypatch.setattr('mmmagnet.model_converters.release.load_file', lambda *_, **__: {'model': {nested(5000): 0}})
+    with pytest.raises(CheckpointError, match=r'model: the entry \(+\.\.\.[,)]+ is no tensor'):
+        read_release(tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'args\.mha is \(+\.\.\.[,)]+, expected'):
+        LAVT.apply_options({}, {'mha': nested(5000)}, 'file.pth')
+
+
 def test_truncated_missing_and_plain_pickle(released, tmp_path):
     path = tmp_path / 'bad.pth'
     torch.save(released('lavt'), path)

@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from layouts import instances, refs
 from mutation import file_of, mutated
 from sources import TOKENIZER, Source, all_sources, main_of, write_files
+from stored import Reader, archive_reader, index_reader, prepared, read_arrays
 
 from mmmagnet.datasets import RefCOCODataset
 from mmmagnet.datasets.verification.verify import verify_prepared
@@ -43,7 +43,7 @@ from mmmagnet.utils.cli import USER_ERRORS, one_line
 from mmmagnet.utils.errors import DataError
 from mmmagnet.utils.io import write_json
 
-SECONDS = 5  # no case of this size has a reason to take longer
+SECONDS = 5  # of the processor; no case of this size has a reason to take longer
 FORBIDDEN = ('pickle.find_class', 'os.system', 'os.exec', 'os.posix_spawn', 'subprocess.Popen', 'socket.connect')
 MESSAGE = 2000  # characters, at most
 MEMORY = 2**32  # bytes that cases may take, more than the program
@@ -52,18 +52,6 @@ TRIED: list[str] = []  # events of FORBIDDEN
 
 class RefusedError(Exception):
     """A command ended with an error of its input."""
-
-
-class Reader(NamedTuple):
-    """Files, and who reads them.
-
-    Attributes:
-        files: Path -> content, of which one is mutated.
-        read: Takes the folder of the files and a path for an output.
-    """
-
-    files: dict[str, Any]
-    read: Callable[[Path, Path], Any]
 
 
 def converter(source: Source) -> Reader:
@@ -110,9 +98,6 @@ def readers() -> dict[str, list[Reader]]:
     found: dict[str, list[Reader]] = {}
     for name, source in all_sources().items():
         found.setdefault('parquet' if source.tool == 'parquet' else name, []).append(converter(source))
-    entry = {'split': 'train', 'sentences': [{'raw': 'it', 'sent_id': 9}]}
-    lines = [{**ref, 'ann_ids': [ref.pop('ann_id')]} for ref in refs()]
-    lines.append({**lines[0], **entry, 'ref_id': 5, 'ann_ids': []})
     mask = {'size': [6, 8], 'counts': '0`1'}
     areas = {'intersection': 3, 'union': 6, 'predicted': 4, 'no_target': False, 'mask': mask}
     pairs = [
@@ -125,13 +110,16 @@ def readers() -> dict[str, list[Reader]]:
     header = {'__metadata__': {'a': 'b'}, 'a': tensor, 'b': {**tensor, 'data_offsets': [24, 48]}}
     return {
         **found,
-        'prepared': [Reader({'refs.jsonl': lines, 'instances.json': instances()}, look)],
+        'prepared': [Reader(prepared(), look)],
+        'index': [index_reader()],
+        'arrays': [Reader({'instances.json': prepared()['instances.json']}, at(read_arrays, 'instances.json'))],
+        'download': [archive_reader(name) for name in ('x.zip', 'x.tar')],
         'scores': [
             Reader({'a.jsonl': pairs, 'b.jsonl': pairs}, lambda f, _: compare_files(f / 'a.jsonl', f / 'b.jsonl', 2))
         ],
         'checkpoint': [Reader(checkpoint, at(read, 'x.pth')) for read in (read_checkpoint, checkpoint_config)]
         + [Reader({'x.pth': {'model': weights, 'args': {'lr': 1}}}, at(read_release, 'x.pth'))],
-        'safetensors': [Reader({'x.safetensors': header}, at(read_checkpoint, 'x.safetensors'))],
+        'safetensors': [Reader({'x.safetensors': (header, bytes(48))}, at(read_checkpoint, 'x.safetensors'))],
     }
 
 
@@ -161,8 +149,8 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
     (folder / file).write_bytes(mutated(file, reader.files[file], rng))
     TRIED.clear()
     outcome, failed = 'read', False
-    signal.signal(signal.SIGALRM, too_slow)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.signal(signal.SIGPROF, too_slow)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         reader.read(folder, out)
     except (RefusedError, *USER_ERRORS) as error:
@@ -175,7 +163,7 @@ def run_case(seed: int, number: int, scratch: Path, shown: bool = False) -> Resu
         if shown:
             traceback.print_exc()
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     if TRIED:
         outcome, failed = f'tried {TRIED[0]}', True
     shutil.rmtree(out.parent)
@@ -190,11 +178,11 @@ def too_slow(*_: Any) -> None:
 def run_part(seed: int, numbers: range, scratch: Path, results: Any) -> None:
     """Run cases in a process of their own, with limited memory; sends each result."""
     logging.disable()
-    outside = (str(scratch), '/dev/')
+    inside = (str(scratch), '/dev/')
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
-        writes = event == 'open' and isinstance(given[0], str) and given[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in FORBIDDEN or (writes and not given[0].startswith(outside)):
+        opened = event == 'open' and isinstance(given[0], str) and given[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in FORBIDDEN or ((opened or event == 'os.mkdir') and not str(given[0]).startswith(inside)):
             TRIED.append(f'{event} {given[0]}')
 
     sys.addaudithook(watch)
@@ -217,7 +205,7 @@ def run(seed: int, first: int, count: int, part: int = 1000) -> Iterator[tuple[i
             results.close()
             for number in numbers:
                 try:
-                    if not answers.poll(4 * SECONDS):  # in a library, where no signal reaches it
+                    if not answers.poll(12 * SECONDS):  # in a library or a lock, where no signal reaches it
                         process.kill()
                     yield number, answers.recv()
                 except EOFError:

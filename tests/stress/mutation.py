@@ -122,13 +122,14 @@ def checkpoint_bytes(value: Any, rng: random.Random) -> bytes:
 
 
 def file_of(name: str, value: Any, rng: random.Random) -> bytes:
-    """A file, as its suffix says; of ``.safetensors`` the header is the value."""
+    """A file, as its suffix says; the value of ``.safetensors`` is a header and the bytes after it."""
     suffix = Path(name).suffix
     if suffix == '.pth':
         return checkpoint_bytes(value, rng)
     if suffix == '.safetensors':
-        header = json.dumps(value).encode()
-        return struct.pack('<Q', len(header)) + header + bytes(48)
+        header, numbers = value
+        header = json.dumps(header).encode()
+        return struct.pack('<Q', len(header)) + header + numbers
     return mark_replaced(encode(name, value, rng.choice([0, 1, 2, 2, 4, 5])), rng)
 
 
@@ -136,9 +137,10 @@ def mutated(name: str, value: Any, rng: random.Random) -> bytes:
     """A file that holds a changed value, or whose bytes are changed, or both."""
     value = copy.deepcopy(value)
     how = rng.choice(['value', 'value', 'bytes', 'both'])
-    if isinstance(value, (list, dict)):
+    inner = value[0] if isinstance(value, tuple) else value
+    if isinstance(inner, (list, dict)):
         for _ in range(rng.choice([1, 1, 1, 2, 3]) if how != 'bytes' else 0):
-            mutate_value(value, rng)
+            mutate_value(inner, rng)
     data = file_of(name, value, rng)
     for _ in range(rng.choice([1, 1, 2, 4]) if how != 'value' else 0):
         data = mutate_bytes(data, rng)

@@ -9,6 +9,9 @@ import io
 import json
 import pickle
 import sys
+import tarfile
+import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,11 +131,31 @@ def encode(name: str, value: Any, protocol: int = 2) -> bytes:
         for row in rows:
             writer.writerow({key: each if isinstance(each, str) else json.dumps(each) for key, each in row.items()})
         return text.getvalue().encode('utf-8', 'surrogatepass')
+    elif suffix in ('.zip', '.tar'):
+        write_archive(file, suffix, [member for member in value if isinstance(member, dict)])
     elif suffix == '.jsonl':
         return b''.join(json.dumps(row).encode() + b'\n' for row in (value if isinstance(value, list) else [value]))
     else:
         return json.dumps(value).encode()
     return file.getvalue()
+
+
+def write_archive(file: io.BytesIO, suffix: str, members: list[dict[str, Any]]) -> None:
+    """A zip or tar of members: name, text, target of a link, and a tar's letter for the kind."""
+    made: Any = zipfile.ZipFile(file, 'w') if suffix == '.zip' else tarfile.TarFile(fileobj=file, mode='w')
+    with warnings.catch_warnings(), made as archive:
+        warnings.simplefilter('ignore')  # of a name that is there twice
+        for member in members:
+            given = {key: str(member.get(key)).encode(errors='replace') for key in ('name', 'data', 'link', 'type')}
+            if isinstance(archive, zipfile.ZipFile):
+                entry = zipfile.ZipInfo(given['name'].decode())
+                entry.external_attr = 0o120777 << 16 if given['link'] else 0  # a symbolic link
+                archive.writestr(entry, given['data'])
+            else:
+                header = tarfile.TarInfo(given['name'].decode())
+                header.type, header.linkname = given['type'][:1] or tarfile.REGTYPE, given['link'].decode()
+                header.size = len(given['data'])
+                archive.addfile(header, io.BytesIO(given['data']))
 
 
 def write_files(folder: Path, files: dict[str, Any]) -> None:

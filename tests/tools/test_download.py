@@ -209,6 +209,13 @@ def make_tar(files):
     return stream.getvalue()
 
 
+def negative_tar():
+    """A tar whose second member is followed by itself."""
+    first, second = tarfile.TarInfo('instances.json'), tarfile.TarInfo('refs(unc).p')
+    second.size = -512
+    return first.tobuf() + second.tobuf(tarfile.GNU_FORMAT) + bytes(1024)
+
+
 REFS = {'refs(unc).p': f'sha256:{hashlib.sha256(b"refs").hexdigest()}', 'instances.json': ''}
 GOOD = {'refs(unc).p': b'refs', 'instances.json': b'{}', 'deep/more': b''}
 
@@ -245,6 +252,10 @@ def test_a_known_archive_vouches_for_its_files(get, server, tmp_path):
         (make_zip({**GOOD, 'evil': bytes(2_000_000)}), 'an archive of more than 1000000 bytes'),
         (make_zip(GOOD)[:-40], 'a damaged archive'),
         (make_tar(GOOD)[:700], 'a damaged archive'),
+        (negative_tar(), 'a damaged archive'),
+        (make_tar({'.': b'', **GOOD}), 'a damaged archive'),
+        (make_zip({'.': b'', **GOOD}), 'a damaged archive'),
+        (make_tar({**GOOD, 'refs(unc).p/more': b''}), 'a damaged archive'),
         (make_zip(GOOD).replace(b'+JM+', b'+JM*'), 'a damaged archive'),
         (b'no archive' * 100, 'a damaged archive'),
         (make_zip({'refs(unc).p': b'refs'}), 'a.zip lacks instances.json'),

@@ -214,3 +214,10 @@ def test_persistent_workers_need_workers(file):
     for workers, kept in ((2, True), (0, False)):
         config = load_config(file, {'train_dataloader.num_workers': workers})
         assert config.train_dataloader.persistent_workers is kept
+
+
+@pytest.mark.parametrize('base', ['mmmagnet::configs/magnet_swin_b.py', 'mmmagnet::magnet_swin_b.py'])
+def test_inheriting_by_a_name_that_cannot_work(base, file):
+    file.write_text(f'_base_ = {base!r}')
+    with pytest.raises(ConfigError, match=r'pip install \..* mmmagnet::_base_/\.\./NAME\.py for configs/NAME\.py'):
+        load_config(file)

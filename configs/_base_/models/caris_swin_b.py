@@ -1,5 +1,5 @@
 # CARIS (doi 10.1145/3581783.3612117): the image encoder runs first, and five prompts tell BERT of the image.
-_base_ = 'magnet_swin_b.py'
+_base_ = 'magnet_base.py'
 
 model = dict(
     encoding='image_first',

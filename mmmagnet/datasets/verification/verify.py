@@ -80,7 +80,7 @@ def verify_prepared(
 
 def _read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_fields)
         for name, needed in (('images', ('id', 'file_name')), ('annotations', ('id', 'image_id'))):
             for number, entry in enumerate(content[name]):
                 if not all(type(entry[key]) is (str if key == 'file_name' else int) for key in needed):
@@ -92,6 +92,13 @@ def _read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f'{path}: not COCO instances ({error}); convert the set again') from error
     return {name: content[name] for name in ('images', 'annotations')}
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):  # readers differ on which one counts
+        raise ValueError(f'an object has a field twice, of {", ".join(fields):.80}')
+    return fields
 
 
 def _check_counts(report: Report, refs: list[dict], source: tuple[str, str] | None) -> None:

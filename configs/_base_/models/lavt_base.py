@@ -1,5 +1,5 @@
 # LAVT (arXiv 2112.02244) as a configuration of MagNet's parts: BERT runs before the first fusion, which goes one way.
-_base_ = 'magnet_swin_b.py'
+_base_ = 'magnet_base.py'
 
 model = dict(
     text_encoder=dict(stage_ends=(12, 12, 12, 12)),
