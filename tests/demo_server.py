@@ -46,4 +46,4 @@ def serve_demo(folder: Path, *arguments: str) -> Iterator[str]:
         process.terminate()
         status = process.wait(60)
     assert status == 143, log.read_text()[-2000:]
-    assert not list(places['TMPDIR'].iterdir())
+    assert not [path for path in places['TMPDIR'].rglob('*') if path.is_file()]

@@ -157,8 +157,7 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
         words = gradio.Image(show_label=False, elem_id='words')
         inputs, outputs = [model, image, text], [masks, scores, words]
         # what the request says arrives as it is: Gradio would decode EPS by a program, and clip 16 bits
-        button.click(answer, inputs, outputs, preprocess=False, api_name='segment')
-        text.submit(answer, inputs, outputs, preprocess=False, api_name=False)
+        gradio.on([button.click, text.submit], answer, inputs, outputs, preprocess=False, api_name='segment')
         if examples:
             gradio.Examples(examples, [image, text], cache_examples=False)
     page.queue(max_size=32, default_concurrency_limit=1, api_open=False)  # nobody passes the queue
@@ -192,9 +191,9 @@ def serve(args: argparse.Namespace) -> None:
     if args.examples:
         files = sorted(file for file in Path(args.examples).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         examples = [[str(file), args.example_text] for file in files[:4]]
-    build_page(segmenter, examples).launch(
-        server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, share=False
-    )
+    page = build_page(segmenter, examples)
+    shown = [file for file, _ in examples]
+    page.launch(server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, allowed_paths=shown, share=False)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -61,9 +61,11 @@ def test_open_type_click(page_url, picture):
         page.click('#segment')
         page.get_by_text('type what to segment').wait_for(timeout=60_000)
         page.locator('.tr-body').first.click()  # the example
-        page.wait_for_function("document.querySelector('#expressions textarea').value == 'the red circle'")
+        page.wait_for_function(
+            "document.querySelector('#expressions textarea').value == 'the red circle'", timeout=60_000
+        )
         page.click('#segment')
-        page.wait_for_function("!document.querySelector('#scores').innerText.includes('the square')")
+        page.wait_for_function("!document.querySelector('#scores').innerText.includes('the square')", timeout=60_000)
         browser.close()
 
 
