@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,32 +50,36 @@ class Segmenter:
         self.loaded: tuple[str, Any] | None = None  # one: each may fill the memory
         self.lock = threading.Lock()
 
-    def __call__(self, name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], Any]:
+    def __call__(self, name: Any, file: Path | None, text: Any) -> tuple[list[Any], list[list[Any]], Any]:
         """Overlays, a table and the attention of the first expression's words.
 
         Args:
-            name: One of the models.
-            image: PIL image.
-            text: An expression in each line.
+            name: One of the models; anything, as the request has it.
+            file: The image.
+            text: An expression in each line; anything.
 
         Returns:
             Overlays (image, caption), rows (expression, score, per cent of the image), figure of the words.
 
         Raises:
-            DataError: If there is no image or expression, or too much of either.
+            DataError: If there is no such model, no whole image or no expression, or too much of either.
         """
+        from PIL import Image
+
         from mmmagnet.utils.errors import DataError
+        from mmmagnet.utils.images import read_image
 
         if name not in self.names:
             raise DataError('choose one of the models of the list')
-        if image is None:
+        if file is None:
             raise DataError('upload or paste an image first')
-        expressions = [line.strip() for line in (text or '').splitlines() if line.strip()]
+        lines = text.splitlines() if isinstance(text, str) else []
+        expressions = [line.strip() for line in lines if line.strip()]
         if not expressions:
             raise DataError('type what to segment, an expression in each line')
         if len(expressions) > MAX_EXPRESSIONS or len(text) > MAX_LETTERS:
             raise DataError(f'give at most {MAX_EXPRESSIONS} expressions and {MAX_LETTERS} letters')
-        image = image.copy()
+        image = Image.fromarray(read_image(file))
         image.thumbnail((MAX_SIDE, MAX_SIDE))
         with self.lock:
             if self.loaded is None or self.loaded[0] != name:
@@ -111,20 +117,31 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
 
     from mmmagnet.utils.errors import CheckpointError, ConfigError, DataError
 
-    def answer(name: str, image: Any, text: str) -> tuple[list[Any], list[list[Any]], Any]:
+    uploads = Path(gradio.utils.get_upload_folder()).resolve()
+
+    def answer(name: Any, image: Any, text: Any) -> tuple[list[Any], list[list[Any]], Any]:
+        file = None
         try:
-            return segmenter(name, image, text)
+            if image and image['path']:
+                file = Path(image['path']).resolve()
+                if not file.is_relative_to(uploads):  # Gradio lets through what has no `meta`
+                    raise DataError('upload the image itself, not its path')
+            return segmenter(name, file, text)
         except (DataError, CheckpointError, ConfigError, OSError) as error:
-            raise gradio.Error(str(error), duration=10, print_exception=False) from error
+            message = str(error).replace(f'{file and file.parent}{os.sep}', '')  # a folder that Gradio made
+            raise gradio.Error(message, duration=10, print_exception=False) from error
+
+    async def download(*_: Any, **__: Any) -> str:
+        raise gradio.Error('upload the image itself, not its address', print_exception=False)
+
+    gradio.processing_utils.async_ssrf_protected_download = download  # it would fetch a file of any size
 
     with gradio.Blocks(title='mmmagnet', analytics_enabled=False, delete_cache=(600, 600)) as page:
         gradio.Markdown('# mmmagnet\nUpload or paste an image, and say what to segment: an expression in each line.')
         with gradio.Row():
             with gradio.Column():
                 model = gradio.Dropdown(segmenter.names, value=segmenter.names[0], label='Model')
-                image = gradio.Image(
-                    type='pil', sources=['upload', 'clipboard'], label='Image', height=360, elem_id='image'
-                )
+                image = gradio.Image(sources=['upload', 'clipboard'], label='Image', height=360, elem_id='image')
                 text = gradio.Textbox(
                     label='Expressions', lines=2, max_lines=10, max_length=MAX_LETTERS, elem_id='expressions'
                 )
@@ -139,14 +156,22 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
         )
         words = gradio.Image(show_label=False, elem_id='words')
         inputs, outputs = [model, image, text], [masks, scores, words]
-        button.click(answer, inputs, outputs, api_name='segment')
-        text.submit(answer, inputs, outputs, api_name=False)
+        # what the request says arrives as it is: Gradio would decode EPS by a program, and clip 16 bits
+        gradio.on([button.click, text.submit], answer, inputs, outputs, preprocess=False, api_name='segment')
         if examples:
             gradio.Examples(examples, [image, text], cache_examples=False)
-    return page.queue(max_size=32, default_concurrency_limit=1)
+    page.queue(max_size=32, default_concurrency_limit=1, api_open=False)  # nobody passes the queue
+    send = page._queue.send_message
+
+    def send_message(*event_and_message: Any) -> None:
+        with suppress(KeyError):  # of a session that has no name or has left; it would stop the queue for all
+            send(*event_and_message)
+
+    page._queue.send_message = send_message
+    return page
 
 
-def serve(args: argparse.Namespace) -> int:
+def serve(args: argparse.Namespace) -> None:
     """Load the first model and open the page; returns when it is interrupted."""
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
     from PIL import Image
@@ -166,18 +191,24 @@ def serve(args: argparse.Namespace) -> int:
     if args.examples:
         files = sorted(file for file in Path(args.examples).iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
         examples = [[str(file), args.example_text] for file in files[:4]]
-    build_page(segmenter, examples).launch(
-        server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, share=False
-    )
-    return 0
+    page = build_page(segmenter, examples)
+    shown = [file for file, _ in examples]
+    page.launch(server_name=args.host, server_port=args.port, max_file_size=MAX_FILE, allowed_paths=shown, share=False)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     args = parse_args(argv)
-    from mmmagnet.utils.cli import run_command
+    from mmmagnet.utils.cli import end_on_sigterm, run_command
 
-    return run_command(lambda: serve(args))
+    def command() -> int:
+        end_on_sigterm()
+        with tempfile.TemporaryDirectory(prefix='mmmagnet_', ignore_cleanup_errors=True) as folder:
+            tempfile.tempdir = folder  # of uploads, and of those refused, which Gradio leaves there
+            serve(args)
+        return 0
+
+    return run_command(command)
 
 
 if __name__ == '__main__':

@@ -1,21 +1,13 @@
 """The page in a real browser: upload, type, click; and requests that it refuses."""
 
-import contextlib
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_server import serve_demo
 from PIL import Image
 from trained import write_checkpoint
 
-ROOT = Path(__file__).parents[2]
 BROWSER = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-sync']
 
@@ -26,31 +18,13 @@ pytest.importorskip('gradio')
 
 @pytest.fixture(scope='module')
 def page_url(tmp_path_factory):
-    """The demo of a tiny checkpoint, at a free port."""
+    """The demo of a tiny checkpoint, with an example."""
     folder = tmp_path_factory.mktemp('demo')
-    with socket.socket() as taken:
-        taken.bind(('127.0.0.1', 0))
-        port = taken.getsockname()[1]
+    (folder / 'images').mkdir()
+    Image.new('RGB', (60, 50), 'red').save(folder / 'images' / 'red.png')
     MODEL[:] = [str(write_checkpoint(folder))]
-    command = [sys.executable, ROOT / 'tools/web_demo.py', *MODEL, '--port', str(port)]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'GRADIO_TEMP_DIR': str(folder / 'cache')}
-    with (folder / 'log').open('w') as log:
-        process = subprocess.Popen([*command, '--device', 'cpu'], env=environment, stdout=log, stderr=log)
-    url = f'http://127.0.0.1:{port}'
-    try:
-        deadline = time.monotonic() + 180
-        while True:
-            assert process.poll() is None, (folder / 'log').read_text()
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(url, timeout=5)
-                break
-            assert time.monotonic() < deadline, (folder / 'log').read_text()
-            time.sleep(1)
+    with serve_demo(folder, *MODEL, '--examples', str(folder / 'images')) as url:
         yield url
-        assert process.poll() is None
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 @pytest.fixture(scope='module')
@@ -86,6 +60,12 @@ def test_open_type_click(page_url, picture):
         page.fill('#expressions textarea', ' ')
         page.click('#segment')
         page.get_by_text('type what to segment').wait_for(timeout=60_000)
+        page.locator('.tr-body').first.click()  # the example
+        page.wait_for_function(
+            "document.querySelector('#expressions textarea').value == 'the red circle'", timeout=60_000
+        )
+        page.click('#segment')
+        page.wait_for_function("!document.querySelector('#scores').innerText.includes('the square')", timeout=60_000)
         browser.close()
 
 
@@ -100,22 +80,36 @@ def test_refused_text(client, picture, text, message):
         client.predict(MODEL[0], handle_file(picture), text, api_name='/segment')
 
 
-def test_files_that_are_no_images(client, picture, tmp_path):
+def test_images_that_are_refused(client, picture, tmp_path):
+    """By the reader that all of the package uses, in a line with the file's name and without its folder."""
     from gradio_client import handle_file
 
-    text, half = tmp_path / 'text.png', tmp_path / 'half.png'
-    text.write_text('no image')
-    Image.new('RGB', (500, 500)).save(half)
-    half.write_bytes(half.read_bytes()[:200])
-    for path in (text, half):
-        with pytest.raises(Exception):  # noqa: B017
-            client.predict(MODEL[0], handle_file(path), 'the circle', api_name='/segment')
-    *_, words = client.predict(MODEL[0], handle_file(picture), 'the circle', api_name='/segment')  # it still answers
-    assert words
+    (tmp_path / 'text.png').write_text('no image')
+    (tmp_path / 'program.png').write_text('%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n')
+    Image.new('I;16', (9, 9)).save(tmp_path / 'deep.png')
+    (tmp_path / 'half.png').write_bytes(picture.read_bytes()[:200])
+    cases = {
+        'text.png': 'not a whole image',
+        'half.png': 'not a whole image',
+        'program.png': 'is EPS',
+        'deep.png': 'more than 8 bits',
+    }
+    for name, message in cases.items():
+        with pytest.raises(Exception, match=f'^{name}: .*{message}'):
+            client.predict(MODEL[0], handle_file(tmp_path / name), 'the circle', api_name='/segment')
+
+
+def test_transparency_is_white(client, tmp_path):
+    from gradio_client import handle_file
+
+    Image.new('RGBA', (40, 30), (255, 0, 0, 0)).save(tmp_path / 'clear.png')
+    masks, _, _ = client.predict(MODEL[0], handle_file(tmp_path / 'clear.png'), 'the circle', api_name='/segment')
+    shown = np.asarray(Image.open(masks[0]['image']).convert('RGB'))
+    assert shown[..., 1:].mean() > 100  # white under whatever mask, where red has 0
 
 
 def test_a_model_that_is_not_offered(client, picture):
     from gradio_client import handle_file
 
-    with pytest.raises(Exception, match='choice'):
+    with pytest.raises(Exception, match='choose one'):
         client.predict('/etc/passwd', handle_file(picture), 'the circle', api_name='/segment')
