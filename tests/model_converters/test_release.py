@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from functools import reduce
 
 import pytest
 import torch
@@ -124,6 +125,9 @@ def test_read_release(kind, apart, prefix, released, tmp_path, own):
     release.converter.convert(release.entries, own(kind))
 
 
+ENTRY = {'image_model.x': torch.zeros(1)}
+
+
 class Payload:
     """Runs code when it is unpickled the usual way."""
 
@@ -134,21 +138,15 @@ class Payload:
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ({'model': {'image_model.x': torch.zeros(1)}, 'args': Payload()}, r'could run code \(GLOBAL .*exec'),
+        ({'model': ENTRY, 'args': Payload()}, r'could run code \(GLOBAL .*exec'),
         ([1, 2], 'holds a list, expected a released checkpoint with `model`'),
         ({'model': 3}, 'model is a int, expected a state dict'),
         ({'model': {'image_model.x': 'y'}}, "model: the entry 'image_model.x' is no tensor"),
         ({'model': {'encoder.x': torch.zeros(1)}}, 'begins with encoder.x and has no entry of magnet'),
-        (
-            {'model': {'image_model.x': torch.zeros(1), 'module.image_model.x': torch.ones(1)}},
-            'model: image_model.x is there twice',
-        ),
+        ({'model': ENTRY | {'module.image_model.x': torch.ones(1)}}, 'model: image_model.x is there twice'),
         ({'epoch': 3}, "the file: the entry 'epoch' is no tensor"),
         ({'state_dict': {}, 'meta': {}}, 'is a checkpoint of MMEngine, not a released one'),
-        (
-            {'model': {'image_model.x': torch.zeros(1)}, 'bert_model': {'y': torch.zeros(1)}},
-            'two text encoders',
-        ),
+        ({'model': ENTRY, 'bert_model': {'y': torch.zeros(1)}}, 'two text encoders'),
     ],
 )
 def test_refused_files(content, message, tmp_path):
@@ -157,20 +155,14 @@ def test_refused_files(content, message, tmp_path):
         read_release(tmp_path / 'bad.pth')
 
 
-def nested(depth):
-    value = ()
-    for _ in range(depth):
-        value = (value,)
-    return value
-
-
 def test_deep_values_are_named_in_short(monkeypatch, tmp_path):
     """Python shows no tuples in thousands of tuples, which a file may hold."""
-    monkeypatch.setattr('mmmagnet.model_converters.release.load_file', lambda *_, **__: {'model': {nested(5000): 0}})
+    nested = reduce(lambda value, _: (value,), range(5000), ())
+    monkeypatch.setattr('mmmagnet.model_converters.release.load_file', lambda *_, **__: {'model': {nested: 0}})
     with pytest.raises(CheckpointError, match=r'model: the entry \(+\.\.\.[,)]+ is no tensor'):
         read_release(tmp_path / 'bad.pth')
     with pytest.raises(CheckpointError, match=r'args\.mha is \(+\.\.\.[,)]+, expected'):
-        LAVT.apply_options({}, {'mha': nested(5000)}, 'file.pth')
+        LAVT.apply_options({}, {'mha': nested}, 'file.pth')
 
 
 def test_truncated_missing_and_plain_pickle(released, tmp_path):
@@ -190,11 +182,8 @@ def test_truncated_missing_and_plain_pickle(released, tmp_path):
     ('kind', 'name'),
     [
         ('magnet', 'image_model.layers.1.fusions.2.image_lang_att.f_value.0.weight'),
-        ('magnet', 'image_model.patch_embed.proj.weight'),
         ('magnet', 'language_model.res_gates.1.0.weight'),
         ('magnet', 'classifier.predictor.query_feat.weight'),
-        ('lavt', 'backbone.layers.0.blocks.0.norm1.weight'),
-        ('lavt', 'backbone.layers.2.blocks.1.attn.relative_position_bias_table'),
         ('lavt', 'text_encoder.embeddings.LayerNorm.weight'),
         ('lavt', 'classifier.bn1_2.running_mean'),
         ('rela', 'sem_seg_head.predictor.RLA_lang_att.norm.weight'),
@@ -223,11 +212,7 @@ def test_missing_misshapen_and_damaged_entries(kind, name, released, own):
 @pytest.mark.parametrize(
     ('kind', 'name'),
     [
-        ('magnet', 'image_model.layers.0.blocks.2.norm1.weight'),
         ('magnet', 'image_model.layers.0.blocks.200000.norm1.weight'),
-        ('magnet', 'image_model.layers.4.blocks.0.norm1.weight'),
-        ('magnet', 'language_model.encoder.layer.4.output.dense.bias'),
-        ('magnet', 'image_model.norm9.weight'),
         ('magnet', 'lang_proj.scale'),
         ('lavt', 'odd.attn_mask'),
         ('lavt', 'backbone.norm4.bias'),
@@ -268,7 +253,6 @@ def test_one_entry_under_two_names(released, own):
         (torch.zeros(1).expand(1 << 40), r'x of shape \(1099511627776,\) has no numbers in the file'),
         (torch.zeros(2).to_sparse(), 'x is not a plain tensor of numbers but torch.sparse_coo'),
         (torch.zeros(2, device='meta'), 'on meta'),
-        (torch.zeros(2, dtype=torch.complex64), 'torch.complex64'),
         (torch.zeros(2).to(torch.float8_e4m3fn), 'torch.float8_e4m3fn'),
     ],
 )
