@@ -32,13 +32,11 @@ class ObjectSet:
     Attributes:
         images: File name -> entry of COCO's ``images``.
         annotations: Entries of COCO's ``annotations``.
-        left_out: Sentences for the user on what was left out.
     """
 
     def __init__(self) -> None:
         self.images: dict[str, dict[str, Any]] = {}
         self.annotations: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
         self._objects: dict[tuple[int, str], int] = {}
         self._categories: dict[str, int] = {}
         self._refs: dict[tuple[str, int, tuple[int, ...]], dict[str, Any]] = {}
@@ -113,9 +111,7 @@ class ObjectSet:
             'annotations': [{**ann, 'image_id': numbers[ann['image_id']]} for ann in self.annotations],
             'categories': [{'id': number, 'name': name} for name, number in self._categories.items()],
         }
-        conversion = write_set(table, content, (source, source), out, images, overwrite)
-        conversion.warnings += self.left_out
-        return conversion
+        return write_set(table, content, (source, source), out, images, overwrite)
 
     def _image_numbers(self) -> dict[int, int]:
         """Id -> number of its name where all are named as COCO's, so that mixed sets find images that they share."""
