@@ -57,10 +57,8 @@ def prepare(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return apart
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """DETRIS at other sizes. The heads of the gates have no effect, as each reads a single token."""
-    free = [*BACKBONE_SIZES, *cris.TEXT_SIZES, *ADAPTER_SIZES, *cris.HEAD_SIZES, 'embed_dim', 'neck_heads']
-    cris.check_sizes(sizes, dict.fromkeys(free) | {'vis_dim': sizes.get('text_width')}, source)
     return {
         **model,
         'backbone': {**model['backbone'], **cris.take(sizes, BACKBONE_SIZES)},
