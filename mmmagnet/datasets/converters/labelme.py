@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.masks import encode_mask
 
 from .layouts import layout_hint
-from .objects import encode_mask, image_size
+from .objects import image_size
 from .own_data import OwnSet, find_field, words_of
 from .reading import read_json, short, take, take_name
 

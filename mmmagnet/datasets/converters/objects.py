@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from mmmagnet.utils.errors import DataError
 
@@ -157,17 +156,3 @@ def read_mask(path: Path, where: str) -> np.ndarray:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f'{where}: {path}: cannot be read as an image ({error})') from error
-
-
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """RLE of a mask, as COCO's text.
-
-    Example:
-        >>> encode_mask(np.eye(2, dtype=bool))
-        {'size': [2, 2], 'counts': '01102'}
-
-    Args:
-        mask: (H, W), anything but 0 is inside.
-    """
-    rle = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
-    return {'size': list(mask.shape), 'counts': rle['counts'].decode('ascii')}

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.masks import encode_mask
 
 from .layouts import layout_hint
-from .objects import encode_mask, image_size, read_mask
+from .objects import image_size, read_mask
 from .own_data import OwnSet, words_of
 from .reading import short, take, take_name
 
