@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mmmagnet.datasets.converters.refer import convert_refer
 from mmmagnet.datasets.verification.verify import verify_prepared
 
 TOOLS = Path(__file__).parents[4] / 'tools' / 'analysis_tools' / 'benchmark'
@@ -39,14 +38,6 @@ def test_proportions(folder):
     assert (len(content['images']), len(content['annotations'])) == (79, 787)
     lines = [json.loads(line) for line in (folder / 'refs.jsonl').read_text().splitlines()]
     assert set(Counter(len(ref['sentences']) for ref in lines)) == {2, 3}
-
-
-def test_refer_layout(folder, tmp_path):
-    assert run('full_size_set', tmp_path / 'refer', '--refs', 200, '--refer-layout') == 0
-    convert_refer(tmp_path / 'refer', 'refcoco', 'unc', tmp_path / 'again')
-    for name in ('refs.jsonl', 'instances.json'):
-        ours, theirs = ((root / name).read_text().splitlines() for root in (folder, tmp_path / 'again'))
-        assert list(map(json.loads, ours)) == list(map(json.loads, theirs))
 
 
 def test_copies(folder, tmp_path, capsys):
