@@ -117,16 +117,6 @@ def edit(path, change):
     path.write_text(json.dumps(content))
 
 
-def test_mdetr_without_ids_of_annotations(tmp_path):
-    """Then the outline tells which expressions mean the same object."""
-    files = write_mdetr(tmp_path / 'mdetr')
-    convert_mdetr(files, tmp_path / 'with', tmp_path)
-    for file in files.values():
-        edit(file, lambda content: [annotation.pop('original_id') for annotation in content['annotations']])
-    convert_mdetr(files, tmp_path / 'without', tmp_path)
-    assert essence(tmp_path / 'without') == essence(tmp_path / 'with')
-
-
 def test_parquet_with_fewer_columns(tmp_path):
     """Images are measured, and the category is the annotation's."""
     rows = parquet_rows(text=True)
