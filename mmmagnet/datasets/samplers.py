@@ -19,14 +19,14 @@ class EpochSampler(Sampler):
 
     The pair tells the dataset all that is random for an item. Order and expressions are therefore the same with any
     number of workers and processes, and after an interruption in the middle of an epoch (`EpochSamplerHook`). Process r
-    of n takes every n-th item from r on, so n processes with batch b see the same items as one with batch n * b.
+    of n takes every n-th item from r on, so n processes with batch b see the same items as one with batch n * b. The
+    first items are repeated so that every process gets as many.
 
     Args:
         dataset: A `RefCOCODataset` or `MixedReferringDataset`.
         shuffle: Permute the items, by seed and epoch.
         seed: Seed of the permutation, 0 by default. In a training it is ``randomness.seed``, which `EpochSamplerHook`
             sets.
-        round_up: Repeat the first items so that every process gets as many.
         infinite: Go on with the next epoch for ever. `EpochSamplerHook` sets it for MMEngine's iteration-based loop.
 
     Raises:
@@ -45,7 +45,6 @@ class EpochSampler(Sampler):
         dataset: Sized,
         shuffle: bool = True,
         seed: int | None = None,
-        round_up: bool = True,
         infinite: bool = False,
     ) -> None:
         if not getattr(dataset, 'takes_epoch', False):
@@ -58,7 +57,6 @@ class EpochSampler(Sampler):
         self.size = len(dataset)
         self.shuffle = shuffle
         self.seed = seed
-        self.round_up = round_up
         self.infinite = infinite
         self.epoch = 0
         self.done = 0
@@ -67,16 +65,12 @@ class EpochSampler(Sampler):
         done, self.done = self.done, 0
         if self.infinite:
             return self._items(itertools.count(self.rank + done, self.world_size), self.epoch)
-        left = max(self.size - done, 0)
-        if self.round_up:
-            left = -(-left // self.world_size) * self.world_size
+        left = -(-max(self.size - done, 0) // self.world_size) * self.world_size
         return self._items(range(self.rank + done, done + left, self.world_size), self.epoch)
 
     def __len__(self) -> int:
         """Items of this process in a whole epoch."""
-        if self.round_up or self.infinite:
-            return -(-self.size // self.world_size)
-        return len(range(self.rank, self.size, self.world_size))
+        return -(-self.size // self.world_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass."""

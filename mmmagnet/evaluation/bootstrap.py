@@ -60,15 +60,14 @@ class Difference:
 
 
 def confidence_intervals(
-    terms: ScoreTerms, clusters: Sequence, resamples: int = 1000, level: float = 0.95, seed: int = 0
+    terms: ScoreTerms, clusters: Sequence, resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of all scores.
+    """Percentile bootstrap 95 % intervals of all scores.
 
     Args:
         terms: Terms of n pairs.
         clusters: n labels, such as image paths. Pairs with the same label are drawn together.
         resamples: Number of resamples.
-        level: Fraction of the resampled scores inside the interval.
         seed: Seed; equal seeds give equal intervals.
 
     Returns:
@@ -78,7 +77,7 @@ def confidence_intervals(
     observed = np.nan_to_num(ratio(*np.split(sums.sum(0), 2)))
     totals = _resampled(sums, resamples, seed)
     drawn = ratio(*np.split(totals, 2, axis=1))
-    low, high = _interval(drawn, observed, level)
+    low, high = _interval(drawn, observed)
     return {name: (float(low[k]), float(high[k])) for k, name in enumerate(terms.names)}
 
 
@@ -109,7 +108,7 @@ def compare(
     scores = np.nan_to_num(_scores_of_both(sums.sum(0)))
     observed = scores[1] - scores[0]
     drawn = _scores_of_both(_resampled(sums, resamples, seed))
-    low, high = _interval(drawn[1] - drawn[0], observed, level=0.95)
+    low, high = _interval(drawn[1] - drawn[0], observed)
     exchanged = np.nan_to_num(_scores_of_both(_exchanged(sums, resamples, seed)))
     as_far = np.abs(exchanged[1] - exchanged[0]) >= np.abs(observed) - 1e-9
     p_values = (1 + as_far.sum(0)) / (1 + resamples)
@@ -160,7 +159,7 @@ def _chunks(total: int, width: int) -> Iterator[int]:
         yield min(step, total - start)
 
 
-def _interval(drawn: np.ndarray, observed: np.ndarray, level: float) -> np.ndarray:
-    """Percentiles (2, K) of scores (R, K). A resample without anything to score repeats the observed score."""
+def _interval(drawn: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """95 % interval (2, K) of scores (R, K). A resample without anything to score repeats the observed score."""
     drawn = np.where(np.isnan(drawn), observed, drawn)
-    return np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return np.quantile(drawn, [0.025, 0.975], axis=0)

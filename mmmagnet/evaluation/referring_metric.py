@@ -12,12 +12,12 @@ import torch
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from mmmagnet.registry import METRICS
 from mmmagnet.utils.errors import DataError
 from mmmagnet.utils.io import atomic_write
+from mmmagnet.utils.masks import encode_mask
 
 from .bootstrap import confidence_intervals
 from .breakdown import breakdown
@@ -119,7 +119,7 @@ class ReferringSegMetric(BaseMetric):
                 **{key: _plain(sample[key]) for key in _DESCRIPTION if key in sample},
             }
             if self.out_file is not None:
-                pair['mask'] = _encode(mask)
+                pair['mask'] = encode_mask(mask.cpu().numpy())
             self.results.append(pair)
 
     def evaluate(self, size: int) -> dict[str, float]:
@@ -254,12 +254,6 @@ def resize_nearest(mask: Tensor, size: Sequence[int]) -> Tensor:
 def _plain(value: Any) -> Any:
     """A scalar tensor as a number, anything else as it is."""
     return value.item() if isinstance(value, Tensor) else value
-
-
-def _encode(mask: Tensor) -> dict[str, Any]:
-    """A mask (H, W) as compressed RLE, plain JSON."""
-    rle = coco_mask.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
-    return {'size': list(rle['size']), 'counts': rle['counts'].decode()}
 
 
 def _write_lines(path: str, pairs: list[dict]) -> None:

@@ -57,11 +57,11 @@ def prepare(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.flatten() if '.gamma_' in name else value for name, value in entries.items()}
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """CARIS at other sizes."""
     sizes = {'num_layers' if name == 'decoder_layers' else name: value for name, value in sizes.items()}
     parts = {'backbone': SWIN, 'decode_head': ('feat_channels', 'num_layers')}
-    return resize_model(model, sizes, source, parts, {})
+    return resize_model(model, sizes, parts)
 
 
 def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:

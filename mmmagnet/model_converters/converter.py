@@ -32,7 +32,8 @@ class Converter:
         rules: From a released entry's name to ours.
         unused: Pattern of released names that have no effect on masks. Such an entry is left out where our network has
             no place for it.
-        resize: (model config, sizes, source) -> config of the same network at the sizes of an ``arch_*.json``.
+        resize: (model config, sizes) -> config of the same network at the sizes of an ``arch_*.json``. Names that our
+            network has no place for are passed over: loading is strict, and the numbers must agree.
         arrays: (network, settings of the case) -> what a parity case expects, by name.
         tolerance: Largest error of such an array, as a part of its largest number.
         tolerances: Pattern of an array's name -> another such bound.
@@ -53,7 +54,7 @@ class Converter:
     marker: str
     rules: Rules
     unused: str
-    resize: Callable[[dict[str, Any], Mapping[str, Any], str], dict[str, Any]]
+    resize: Callable[[dict[str, Any], Mapping[str, Any]], dict[str, Any]]
     arrays: Callable[[Any, Mapping[str, Any]], dict[str, Tensor]]
     tolerance: float
     tolerances: Mapping[str, float] = field(default_factory=dict)
@@ -129,13 +130,7 @@ class Converter:
         return {name: converted[name] for name in compared}, unused
 
 
-def resize_model(
-    model: dict[str, Any],
-    sizes: Mapping[str, Any],
-    source: str,
-    parts: Mapping[str, Sequence[str]],
-    fixed: Mapping[str, int],
-) -> dict[str, Any]:
+def resize_model(model: dict[str, Any], sizes: Mapping[str, Any], parts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """A published model's config at the sizes of an ``arch_*.json``, for a network with a BERT.
 
     BERT's stages end at the same parts of its depth as published, unless ``text_stage_ends`` says where.
@@ -143,19 +138,8 @@ def resize_model(
     Args:
         model: `model` of the published config.
         sizes: Name -> value; ``bert`` holds sizes by the names of transformers' `BertConfig`.
-        source: For messages.
         parts: Part of the model -> names of sizes that it takes as they are.
-        fixed: Sizes that our network has at one value only.
-
-    Raises:
-        CheckpointError: If `sizes` states what our network does not have.
     """
-    known = [*(name for names in parts.values() for name in names), 'bert', 'text_stage_ends', *fixed]
-    for name, value in sizes.items():
-        if name not in known:
-            raise CheckpointError(f'{source}: {name} is not among our sizes, which are {", ".join(known)}')
-        if value != fixed.get(name, value):
-            raise CheckpointError(f'{source}: {name} is {value}, our network has {fixed[name]}')
     resized = dict(model)
     for part, names in parts.items():
         resized[part] = {**model[part], **{name: sizes[name] for name in names if name in sizes}}

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mmmagnet.models.clip_checkpoint import image_rules, text_rules, unstack_text
 from mmmagnet.models.decode_heads.cris_head import soft_target
-from mmmagnet.utils.errors import CheckpointError
 
 from .converter import Converter, Rules, taps
 from .filling import make_weight, noise_of
@@ -80,34 +79,9 @@ def make_inputs(settings: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor, Te
     return tuple(torch.from_numpy(array) for array in (image, ids, (ids != 0).astype(np.int64), target))  # type: ignore[return-value]
 
 
-def prepare(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released entries with CLIP's stacked q, k and v apart."""
-    return unstack_text(entries)
-
-
 def take(sizes: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Sizes by our names."""
     return {ours: sizes[name] for name, ours in names.items() if name in sizes}
-
-
-def check_sizes(sizes: Mapping[str, Any], known: Mapping[str, Any], source: str) -> None:
-    """Refuse sizes that our network does not have.
-
-    Args:
-        sizes: Of an ``arch_*.json``.
-        known: Name -> the only value that our network has, or None for any.
-        source: For messages.
-
-    Raises:
-        CheckpointError: Naming the size.
-    """
-    for name, value in sizes.items():
-        if name not in known:
-            raise CheckpointError(f'{source}: {name} is not among our sizes, which are {", ".join(known)}')
-        if known[name] is not None and value != known[name]:
-            raise CheckpointError(f'{source}: {name} is {value}, our network has {known[name]}')
-    if missing := [name for name in known if name not in sizes]:
-        raise CheckpointError(f'{source}: lacks the size {missing[0]}')
 
 
 def resize_text(model: Mapping[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,13 +92,8 @@ def resize_text(model: Mapping[str, Any], sizes: Mapping[str, Any]) -> dict[str,
     return {**model['text_encoder'], **changed}
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """CRIS at other sizes."""
-    free = [*BACKBONE_SIZES, *TEXT_SIZES, *HEAD_SIZES, 'fpn_out']
-    known = dict.fromkeys(free) | {'vis_dim': sizes.get('text_width')}
-    if {'width', 'embed_dim'} <= sizes.keys():
-        known['fpn_in'] = [8 * sizes['width'], 16 * sizes['width'], sizes['embed_dim']]
-    check_sizes(sizes, known, source)
     return {
         **model,
         'backbone': {**model['backbone'], **take(sizes, BACKBONE_SIZES)},
@@ -244,6 +213,6 @@ CRIS = Converter(
     },
     each='train_grad_norms',
     absent=r'text_encoder\.mask_embedding',
-    prepare=prepare,
+    prepare=unstack_text,
     weight=weight,
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmmagnet.models.clip_checkpoint import text_rules, unstack_text
+from mmmagnet.models.clip_checkpoint import text_rules, unstack, unstack_text
 
 from . import cris
 from .converter import Converter, taps
@@ -44,23 +44,15 @@ def weight(name: str, shape: Sequence[int]) -> np.ndarray:
 
 def prepare(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Released entries with stacked q, k and v apart, and the transposed convolution as a plain one."""
-    apart: dict[str, Tensor] = {}
-    for name, value in unstack_text(entries).items():
-        stacked = GATE.fullmatch(name)
-        if stacked and len(value) % 3 == 0:
-            for part, third in zip('qkv', value.chunk(3), strict=True):
-                apart[f'{stacked[1]}{part}_proj.{stacked[2]}'] = third
-        elif name == 'neck.f5_proj.0.weight' and value.dim() == 4:
-            apart[name] = value.transpose(0, 1)
-        else:
-            apart[name] = value
+    apart = unstack(unstack_text(entries), GATE)
+    name = 'neck.f5_proj.0.weight'
+    if name in apart and apart[name].dim() == 4:
+        apart[name] = apart[name].transpose(0, 1)
     return apart
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """DETRIS at other sizes. The heads of the gates have no effect, as each reads a single token."""
-    free = [*BACKBONE_SIZES, *cris.TEXT_SIZES, *ADAPTER_SIZES, *cris.HEAD_SIZES, 'embed_dim', 'neck_heads']
-    cris.check_sizes(sizes, dict.fromkeys(free) | {'vis_dim': sizes.get('text_width')}, source)
     return {
         **model,
         'backbone': {**model['backbone'], **cris.take(sizes, BACKBONE_SIZES)},

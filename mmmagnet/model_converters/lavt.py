@@ -42,9 +42,9 @@ def image_encoder(name: str) -> Rules:
     ]
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """LAVT at other sizes."""
-    return resize_model(model, sizes, source, {'backbone': SWIN}, {'num_classes': 2})
+    return resize_model(model, sizes, {'backbone': SWIN})
 
 
 def apply_options(model: dict[str, Any], options: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -30,10 +30,10 @@ DECODER: Rules = [
 ]
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """MagNet at other sizes."""
     parts = {'backbone': SWIN, 'decode_head': ('pixel_decoder_layers', 'decoder_layers')}
-    return resize_model(model, sizes, source, parts, {'num_queries': 1, 'num_classes': 1})
+    return resize_model(model, sizes, parts)
 
 
 def arrays(model: Any, settings: Mapping[str, Any]) -> dict[str, Tensor]:

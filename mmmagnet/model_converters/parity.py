@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,8 @@ from .converter import Converter
 from .filling import make_entries
 from .release import find_converter
 
-LARGEST = 1 << 30  # numbers in an entry
+UNUSABLE = (ValueError, TypeError, AssertionError, RuntimeError, LookupError, AttributeError, MemoryError)
+"""What PyTorch and Python raise where a case's fields or sizes are none."""
 
 
 class Case(NamedTuple):
@@ -83,17 +85,14 @@ def load_cases(folder: str | Path, names: Sequence[str] | None = None) -> list[C
         if name not in listed:
             raise CheckpointError(f'{folder / "cases.json"}: has no case {name!r}, only {", ".join(listed)}')
         settings = listed[name]
-        _check_settings(settings, f'{folder / "cases.json"}: case {name!r}')
-        architecture = settings.get('architecture') or f'arch_{settings.get("arch")}.json'
-        manifest = _read_json(folder / settings['manifest'])
-        for entry, shape in manifest.items():
-            if not isinstance(shape, list) or not all(_whole(side, 1) for side in shape) or math.prod(shape) > LARGEST:
-                raise CheckpointError(f'{folder / settings["manifest"]}: {entry} is {shape!r}, expected a shape')
-        expected = _read_arrays(folder / settings['expected'])
-        if 'training' in settings:
-            expected |= _read_arrays(folder / settings['training'])
-        converter = find_converter(manifest, folder / settings['manifest'])
-        cases.append(Case(name, converter, settings, manifest, _read_json(folder / architecture), expected))
+        with _naming(f'{folder / "cases.json"}: case {name!r}'):
+            architecture = settings.get('architecture') or f'arch_{settings["arch"]}.json'
+            manifest = _read_json(folder / settings['manifest'])
+            expected = _read_arrays(folder / settings['expected'])
+            if 'training' in settings:
+                expected |= _read_arrays(folder / settings['training'])
+            converter = find_converter(manifest, folder / settings['manifest'])
+            cases.append(Case(name, converter, settings, manifest, _read_json(folder / architecture), expected))
     return cases
 
 
@@ -108,17 +107,13 @@ def build(case: Case, published: dict[str, Any]) -> Any:
         CheckpointError: If our network does not have such sizes, or the first entry of the manifest that differs.
     """
     source = f'case {case.name!r}'
-    config = {**case.converter.resize(published, case.sizes, source), 'auxiliary_head': None}
     init_default_scope('mmseg')
-    try:
+    with _naming(source):
+        config = {**case.converter.resize(published, case.sizes), 'auxiliary_head': None}
         model = MODELS.build(config).eval()
-    except (ValueError, TypeError, AssertionError, RuntimeError, LookupError, AttributeError) as error:
-        raise CheckpointError(f'{source}: no network can be built at its sizes: {error}') from error
-    weights, _ = case.converter.convert(make_entries(case.manifest, case.converter.weight), model.state_dict(), source)
+        entries = make_entries(case.manifest, case.converter.weight)
+    weights, _ = case.converter.convert(entries, model.state_dict(), source)
     model.load_state_dict(weights)
-    most = model.text_encoder.max_tokens
-    if most is not None and case.settings['tokens'] > most:
-        raise CheckpointError(f'{source}: tokens is {case.settings["tokens"]}, the network takes {most}')
     return model
 
 
@@ -133,8 +128,8 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
         CheckpointError: If the network cannot take the case, or the case expects no array that we compute.
     """
     model = build(case, published)
-    _check_text(case, model.text_encoder)
-    arrays = case.converter.arrays(model, {**case.settings, 'arrays': list(case.expected)})
+    with _naming(f'case {case.name!r}'):
+        arrays = case.converter.arrays(model, {**case.settings, 'arrays': list(case.expected)})
     unknown = [name for name in case.expected if name not in arrays]
     if unknown or not case.expected:
         raise CheckpointError(f'case {case.name!r}: expects {unknown or "nothing"}, known are {", ".join(arrays)}')
@@ -148,35 +143,15 @@ def compare(case: Case, published: dict[str, Any]) -> list[Difference]:
     return differences
 
 
-def _check_text(case: Case, text_encoder: Any) -> None:
-    for field, most in (('vocab_size', text_encoder.vocab_size), ('tokens', text_encoder.max_tokens)):
-        if case.settings[field] > most:
-            raise CheckpointError(f'case {case.name!r}: {field} is {case.settings[field]}, the network takes {most}')
-
-
-def _check_settings(settings: Any, case: str) -> None:
-    """Refuse a case of ``cases.json`` whose fields cannot be used."""
-    if not isinstance(settings, dict):
-        raise CheckpointError(f'{case} is {settings!r}, expected an object')
-    for field, least in (('seed', 0), ('batch', 1), ('height', 1), ('width', 1), ('tokens', 1), ('vocab_size', 6)):
-        if not _whole(settings.get(field), least):
-            raise CheckpointError(f'{case}: {field} is {settings.get(field)!r}, expected a whole number from {least}')
-    words = settings.get('valid_tokens')
-    if (
-        not isinstance(words, list)
-        or len(words) != settings['batch']
-        or not all(_whole(count, 0) and count <= settings['tokens'] for count in words)
-    ):
-        raise CheckpointError(
-            f'{case}: valid_tokens is {words!r}, expected a number up to tokens for each of the batch'
-        )
-    for field in ('manifest', 'expected', 'architecture' if 'architecture' in settings else 'arch'):
-        if not isinstance(settings.get(field), str) or not settings[field]:
-            raise CheckpointError(f'{case}: {field} is {settings.get(field)!r}, expected the name of a file')
-
-
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 32
+@contextmanager
+def _naming(case: str) -> Iterator[None]:
+    """Turn what a case that cannot be used raises into one line that names it."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except UNUSABLE as error:
+        raise CheckpointError(f'{case} cannot be run: {type(error).__name__}: {error}') from error
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -28,7 +28,6 @@ HEAD_SIZES = (
     'num_groups',
     'region_weight',
 )
-RENAMED_SIZES = ('pixel_decoder_points', 'decoder_heads')
 
 HEAD: Rules = [
     (r'^sem_seg_head\.pixel_decoder\.input_proj\.', 'decode_head.pixel_decoder.projections.'),
@@ -79,15 +78,10 @@ def prepare(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.zeros_like(value) if name == LAMBDA else value for name, value in entries.items()}
 
 
-def resize(model: dict[str, Any], sizes: Mapping[str, Any], source: str) -> dict[str, Any]:
+def resize(model: dict[str, Any], sizes: Mapping[str, Any]) -> dict[str, Any]:
     """ReLA at other sizes."""
-    head = {
-        **{name: sizes[name] for name in HEAD_SIZES if name in sizes},
-        'num_points': sizes['pixel_decoder_points'],
-        'num_heads': sizes['decoder_heads'],
-    }
-    others = {name: value for name, value in sizes.items() if name not in (*HEAD_SIZES, *RENAMED_SIZES)}
-    resized = resize_model(model, others, source, {'backbone': SWIN}, {'minimap_size': 10})
+    resized = resize_model(model, sizes, {'backbone': SWIN, 'decode_head': HEAD_SIZES})
+    head = {'num_points': sizes['pixel_decoder_points'], 'num_heads': sizes['decoder_heads']}
     return {**resized, 'decode_head': {**resized['decode_head'], **head}}
 
 

@@ -42,14 +42,21 @@ def text_rules(theirs: str, ours: str) -> Rules:
 
 def unstack_text(entries: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """CLIP's entries with its stacked q, k and v apart, and its text projection as a linear layer holds it."""
+    apart = unstack(entries, STACKED)
+    for name, value in apart.items():
+        if name.rpartition('.')[2] == 'text_projection' and value.dim() == 2:
+            apart[name] = value.T
+    return apart
+
+
+def unstack(entries: Mapping[str, Tensor], stacked: re.Pattern[str]) -> dict[str, Tensor]:
+    """Entries with q, k and v apart where a name matches: what is before ``in_proj_``, and ``weight`` or ``bias``."""
     apart: dict[str, Tensor] = {}
     for name, value in entries.items():
-        stacked = STACKED.fullmatch(name)
-        if stacked and len(value) % 3 == 0:
+        match = stacked.fullmatch(name)
+        if match and len(value) % 3 == 0:
             for part, third in zip('qkv', value.chunk(3), strict=True):
-                apart[f'{stacked[1]}{part}_proj.{stacked[2]}'] = third
-        elif name.rpartition('.')[2] == 'text_projection' and value.dim() == 2:
-            apart[name] = value.T
+                apart[f'{match[1]}{part}_proj.{match[2]}'] = third
         else:
             apart[name] = value
     return apart

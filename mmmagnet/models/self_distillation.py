@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmmagnet.registry import MODELS
 
 from .aux_heads.mask_grounding_head import choose_words
+from .decode_heads.referring_decode_head import foreground_logit
 
 
 @MODELS.register_module()
@@ -118,11 +119,6 @@ class MaskRIS:
             foreground * target * F.logsigmoid(other) + background * (1 - target) * F.logsigmoid(-other)
         ).mean()
         return weighted | {'loss_distillation': (1 - self.seg_weight) * distillation}
-
-
-def foreground_logit(logits: Tensor) -> Tensor:
-    """Logits (B, 1, h, w) of the foreground against the background, of one channel or two."""
-    return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
 
 
 @contextmanager

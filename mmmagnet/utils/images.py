@@ -83,7 +83,6 @@ def loaded_image(pixels: np.ndarray, source: str = '') -> dict[str, Any]:
         'ori_shape': size,
         'height': height,
         'width': width,
-        'draw': (0, 0, 0),
         'sample_idx': 0,
     }
 

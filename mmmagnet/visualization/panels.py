@@ -24,7 +24,6 @@ def draw_panels(
     expression: str,
     gt_mask: np.ndarray | None = None,
     pred_mask: np.ndarray | None = None,
-    dimming: float = 0.55,
     min_side: int = 300,
     max_side: int = 640,
     note: str = '',
@@ -38,7 +37,6 @@ def draw_panels(
         gt_mask: Non-zero = referred, (h, w) of any size. None leaves its panel out.
         pred_mask: Likewise. With both, the title of the prediction has their IoU at (H, W), unless both are empty.
             The title of an empty mask says that there is no target.
-        dimming: Part of the light that pixels outside a mask lose, 0 to 1.
         min_side: Short side (pixels) to which smaller images are enlarged by a whole factor.
         max_side: Long side (pixels) to which larger images are reduced.
         note: A small line under the caption.
@@ -68,7 +66,7 @@ def draw_panels(
         if title.startswith('prediction') and gt_mask is not None and (np.any(gt_mask) or np.any(mask)):
             both = (_resize_mask(given, image.shape[:2]) for given in (gt_mask, mask))
             title += f' \u00b7 IoU {mask_iou(*both):.2f}'
-        panels[title] = overlay_mask(base, mask, color, dimming)
+        panels[title] = overlay_mask(base, mask, color)
 
     body = _beside([_above([text_strip(title, size[1], font_size, GREY), panel]) for title, panel in panels.items()])
     width = max(body.shape[1], MIN_WIDTH)

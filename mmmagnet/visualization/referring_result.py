@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+
+from mmmagnet.utils.masks import encode_mask
 
 from .panels import draw_panels
 
@@ -55,8 +56,7 @@ class ReferringResult:
     @property
     def rle(self) -> dict[str, Any]:
         """The mask as COCO's compressed run lengths: ``size`` [H_0, W_0] and ``counts``, text."""
-        encoded = coco_mask.encode(np.asfortranarray(self.mask, dtype=np.uint8))
-        return {'size': [int(side) for side in encoded['size']], 'counts': encoded['counts'].decode()}
+        return encode_mask(self.mask)
 
     def draw(self) -> np.ndarray:
         """The image beside the mask laid over it, under the expression, RGB uint8."""

@@ -19,32 +19,12 @@ from .panels import draw_panels
 class ReferringVisualizer(Visualizer):
     """Draws data samples of referring segmentation as ``image | ground truth | prediction`` under their expression.
 
-    Args:
-        name: Name of the instance.
-        vis_backends: MMEngine's backends that store the images.
-        save_dir: Folder of the backends that need one.
-        dimming: Part of the light that pixels outside a mask lose, 0 to 1.
-        min_side: Smaller images are enlarged, by a whole factor, until their short side has this many pixels.
-        max_side: Larger images are reduced until their long side has this many pixels.
-        with_image: Whether a first panel has the image alone.
+    Its arguments are those of MMEngine's `Visualizer`.
 
     Example:
-        >>> visualizer = ReferringVisualizer(name='docs', dimming=0.5)
+        >>> visualizer = ReferringVisualizer(name='docs')
         >>> visualizer.add_datasample('a', image, data_sample=sample, out_file='outputs/a.png')  # doctest: +SKIP
     """
-
-    def __init__(
-        self,
-        name: str = 'visualizer',
-        vis_backends: list | None = None,
-        save_dir: str | None = None,
-        dimming: float = 0.55,
-        min_side: int = 300,
-        max_side: int = 640,
-        with_image: bool = True,
-    ) -> None:
-        super().__init__(name=name, vis_backends=vis_backends, save_dir=save_dir)
-        self.dimming, self.min_side, self.max_side, self.with_image = dimming, min_side, max_side, with_image
 
     @classmethod
     def get_instance(cls, name: str, **settings: Any) -> ReferringVisualizer:
@@ -84,10 +64,6 @@ class ReferringVisualizer(Visualizer):
             expression=str(data_sample.get('expression', '')) if data_sample is not None else '',
             gt_mask=_mask_of(data_sample, 'gt_sem_seg') if draw_gt else None,
             pred_mask=_mask_of(data_sample, 'pred_sem_seg') if draw_pred else None,
-            dimming=self.dimming,
-            min_side=self.min_side,
-            max_side=self.max_side,
-            with_image=self.with_image,
         )
         if show:
             self.show(drawn, win_name=name, wait_time=wait_time)

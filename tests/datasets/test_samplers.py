@@ -48,22 +48,18 @@ def test_epochs_are_permutations(monkeypatch):
 
 
 @pytest.mark.parametrize('world', [2, 3, 7, 12])
-@pytest.mark.parametrize('round_up', [True, False])
-def test_processes_share_an_epoch(monkeypatch, world, round_up):
+def test_processes_share_an_epoch(monkeypatch, world):
     size = 10
     alone = list(make(monkeypatch, size))
     parts = []
     for rank in range(world):
-        sampler = make(monkeypatch, size, rank, world, round_up=round_up)
+        sampler = make(monkeypatch, size, rank, world)
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler)
     together = [index for group in itertools.zip_longest(*parts) for index in group if index is not None]
     assert together[:size] == alone
-    if round_up:
-        assert len({len(part) for part in parts}) == 1
-        assert together[size:] == (alone * 2)[: len(together) - size]
-    else:
-        assert len(together) == size
+    assert len({len(part) for part in parts}) == 1
+    assert together[size:] == (alone * 2)[: len(together) - size]
 
 
 @pytest.mark.parametrize(('world', 'batch'), [(1, 12), (2, 6), (3, 4), (4, 3)])
@@ -108,24 +104,20 @@ def test_wrappers_are_refused_by_name(prepared, wrap, name):
 
 
 @pytest.mark.parametrize(('before', 'after'), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)])
-@pytest.mark.parametrize('round_up', [True, False])
-def test_an_epoch_goes_on_on_any_number_of_processes(monkeypatch, before, after, round_up):
+def test_an_epoch_goes_on_on_any_number_of_processes(monkeypatch, before, after):
     """`before` processes make some steps; `after` go on with what is left, and go through the next epoch whole."""
     size = 10
-    samplers_after = [make(monkeypatch, size, rank, after, round_up=round_up) for rank in range(after)]
+    samplers_after = [make(monkeypatch, size, rank, after) for rank in range(after)]
     alone = make(monkeypatch, size)
     for steps in range(-(-size // before) + 1):
         done = steps * before
         for sampler in samplers_after:
             sampler.start_at(done)
-            assert len(sampler) == len(make(monkeypatch, size, sampler.rank, after, round_up=round_up))
+            assert len(sampler) == len(make(monkeypatch, size, sampler.rank, after))
         parts = [list(sampler) for sampler in samplers_after]
         together = [index for group in itertools.zip_longest(*parts) for index in group if index is not None]
         left = list(alone)[done:]
         assert together[: len(left)] == left
-        if round_up:
-            assert len({len(part) for part in parts}) == 1 and 0 <= len(together) - len(left) < after
-        else:
-            assert len(together) == len(left)
+        assert len({len(part) for part in parts}) == 1 and 0 <= len(together) - len(left) < after
         again = [index for group in itertools.zip_longest(*samplers_after) for index in group if index is not None]
         assert again[:size] == list(alone)

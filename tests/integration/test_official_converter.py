@@ -48,7 +48,7 @@ def convert(tmp_path):
         converter = next(converter for converter in CONVERTERS if converter.kind == kind)
         sizes = json.loads((DATA.parent / SIZES[kind]).read_text())
         config = load_config(str(ROOT / 'configs' / converter.config))
-        config.model = converter.resize(config.model.to_dict(), sizes, kind)
+        config.model = converter.resize(config.model.to_dict(), sizes)
         config.dump(str(tmp_path / 'config.py'))
         return official(tmp_path / 'released.pth', tmp_path / out, '--config', tmp_path / 'config.py')
 

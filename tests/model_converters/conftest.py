@@ -36,6 +36,6 @@ def own(published):
         sizes = json.loads((ROOT / 'tests' / 'data' / SIZES[kind]).read_text())
         init_default_scope('mmseg')
         with torch.device('meta'):
-            return MODELS.build(converters[kind].resize(published(kind), sizes, kind)).state_dict()
+            return MODELS.build(converters[kind].resize(published(kind), sizes)).state_dict()
 
     return make

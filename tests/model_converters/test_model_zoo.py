@@ -48,7 +48,7 @@ def hub(released_file):
 def small_config():
     """Text of the config of the network that the file is of."""
     config = load_config(ROOT / 'configs' / CARIS.config)
-    config.model = CARIS.resize(config.model.to_dict(), json.loads(SIZES.read_text()), 'sizes')
+    config.model = CARIS.resize(config.model.to_dict(), json.loads(SIZES.read_text()))
     for step in config.test_pipeline:
         step.update(
             {'Resize': {'scale': (64, 64)}, 'TokenizeExpression': {'tokenizer': TOKENIZER}}.get(step['type'], {})

@@ -161,12 +161,10 @@ def test_missing_entry(kind, entry, message, published):
 @pytest.mark.parametrize(
     ('kind', 'change', 'message'),
     [
-        ('cris', {'depth': 3}, 'depth is not among our sizes, which are width'),
-        ('cris', {'vis_dim': 64}, 'vis_dim is 64, our network has 128'),
-        ('cris', {'fpn_in': [1, 2, 3]}, r'fpn_in is \[1, 2, 3\], our network has \[128, 256, 96\]'),
-        ('detris', {'ladder_dim': 64}, 'ladder_dim is not among our sizes'),
+        ('cris', {'dim_ffn': 32}, 'has shape'),
+        ('cris', {'text_width': None}, "cannot be run: KeyError: 'text_width'"),
         ('detris', {'visual_adapter_dim': 20}, 'adapter of width 20: give a multiple of 16'),
-        ('detris', {'vit_depth': None}, 'lacks the size vit_depth'),
+        ('detris', {'vit_depth': None}, 'it lacks backbone'),
     ],
 )
 def test_sizes_that_our_networks_do_not_have(kind, change, message, published):

@@ -38,6 +38,7 @@ def browse(args: argparse.Namespace) -> int:
     from mmmagnet.registry import DATASETS
     from mmmagnet.utils.config import dataset_configs, load_config, parse_options
     from mmmagnet.utils.errors import ConfigError
+    from mmmagnet.visualization import contact_sheet
 
     config = load_config(args.config, parse_options(args.cfg_options), args.data_root, training=args.split == 'train')
     init_default_scope(config.get('default_scope', 'mmseg'))
@@ -58,7 +59,8 @@ def browse(args: argparse.Namespace) -> int:
         Image.fromarray(image).save(path)
         images.append(image)
     sheet = args.out / f'{args.split}_sheet.png'
-    Image.fromarray(contact_sheet(images)).save(sheet)
+    columns = round(math.sqrt(number * images[0].shape[0] / images[0].shape[1]))  # about as wide as high
+    Image.fromarray(contact_sheet(images, max(1, columns))).save(sheet)
     print(f'{number} of {len(dataset)} samples of {args.split} in {args.out}, all on {sheet}')
     return 0
 
@@ -88,22 +90,6 @@ def tokenizer_of(dataset: Any) -> Any:
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
     name = next((step.tokenizer for step in transforms if isinstance(step, TokenizeExpression)), None)
     return load_tokenizer(name) if name is not None else None
-
-
-def contact_sheet(images: list[Any]) -> Any:
-    """Sheet of all images, about as wide as high, in cells of the largest image's size: (H, W, 3) uint8, RGB."""
-    import numpy as np
-
-    height = 8 + max(image.shape[0] for image in images)
-    width = 8 + max(image.shape[1] for image in images)
-    columns = max(1, min(len(images), round(math.sqrt(len(images) * height / width))))
-    rows = math.ceil(len(images) / columns)
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        top, left = row * height, column * width
-        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
-    return sheet
 
 
 def main(argv: list[str] | None = None) -> int:

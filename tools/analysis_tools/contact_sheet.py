@@ -23,15 +23,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data-root', type=Path, required=True, help='prepared dataset folder that was scored')
     parser.add_argument('--out', type=Path, required=True, help='PNG file to write')
     parser.add_argument('--number', type=int, default=8, metavar='N', help='pairs (default: 8)')
-    parser.add_argument('--columns', type=int, default=2, metavar='N', help='pairs of a row (default: 2)')
-    parser.add_argument(
-        '--width', type=int, default=1400, help='width in pixels to which a wider image is reduced (default: 1400)'
-    )
-    parser.add_argument('--with-image', action='store_true', help='show the image alone, too, before its masks')
     args = parser.parse_args(argv)
-    for name in ('number', 'columns', 'width'):
-        if getattr(args, name) < 1:
-            parser.error(f'--{name} is a number from 1')
+    if args.number < 1:
+        parser.error('--number is a number from 1')
     return args
 
 
@@ -89,9 +83,9 @@ def draw(args: argparse.Namespace) -> int:
         truth = item['gt_seg_map'] == 1
         mask = coco_mask.decode(pair['mask'])
         text = pair.get('expression', item['expression'])
-        panels.append(draw_panels(item['img'][..., ::-1], text, truth, mask, with_image=args.with_image))
+        panels.append(draw_panels(item['img'][..., ::-1], text, truth, mask, with_image=False))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(contact_sheet(panels, args.columns, args.width)).save(args.out, optimize=True)
+    Image.fromarray(contact_sheet(panels, width=1400)).save(args.out, optimize=True)
     print(f'{len(panels)} pairs of {pairs[0]["split"]} on {args.out}')
     return 0
 

@@ -50,9 +50,10 @@ def check(args: argparse.Namespace) -> int:
     failed = 0
     for case in load_cases(args.check, args.case):
         published = load_config(package_root() / 'configs' / case.converter.config).model.to_dict()
+        differences = compare(case, published)
         size = '{batch} x {height} x {width}, {tokens} tokens'.format(**case.settings)
         print(f'{case.name}: {case.converter.kind}, {size}', flush=True)
-        for array, error, scale, tolerance in (differences := compare(case, published)):
+        for array, error, scale, tolerance in differences:
             part = error / scale if scale else error
             print(f'    {array:<16} max |error| {error:.2e} = {part:.1e} x max |expected|, at most {tolerance:g}')
         failed += sum(not difference.passed for difference in differences)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.masks import encode_mask
 
 from .layouts import layout_hint
-from .objects import ObjectSet, encode_mask, read_mask
+from .objects import ObjectSet, read_mask
 from .output import Conversion
 from .reading import read_json, refuse_flags, short, take, take_name
 

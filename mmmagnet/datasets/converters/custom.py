@@ -7,19 +7,20 @@ from pathlib import Path
 
 from mmmagnet.utils.errors import DataError
 
-from .custom_coco import convert_coco
-from .labelme import convert_labelme
+from .custom_coco import read_coco
+from .labelme import read_labelme
 from .layouts import layout_hint
 from .output import Conversion
-from .table import convert_table
+from .own_data import OwnSet
+from .table import read_table
 
-_READERS: dict[str, Callable[..., Conversion]] = {
-    'folder': convert_labelme,
-    '.json': convert_coco,
-    '.csv': convert_table,
-    '.tsv': convert_table,
-    '.jsonl': convert_table,
-    '.ndjson': convert_table,
+_READERS: dict[str, Callable[..., OwnSet]] = {
+    'folder': read_labelme,
+    '.json': read_coco,
+    '.csv': read_table,
+    '.tsv': read_table,
+    '.jsonl': read_table,
+    '.ndjson': read_table,
 }
 
 
@@ -59,10 +60,11 @@ def convert_custom(
         readers.add(_READERS[form])
     if len(readers) > 1:
         raise DataError(f'{sources[0][1]}: is of another form than {sources[-1][1]}: convert sources of one form')
-    conversion = readers.pop()(sources, out, images, overwrite, field, val_share)
+    found = readers.pop()(sources, images, field)
+    conversion = found.write(sources[0][1], out, images, overwrite, val_share)
     if 'train' not in conversion.counts:
-        found = ', '.join(conversion.counts)
-        conversion.warnings.append(f'no ref is of the split train, which training reads; the splits are {found}')
+        splits = ', '.join(conversion.counts)
+        conversion.warnings.append(f'no ref is of the split train, which training reads; the splits are {splits}')
     return conversion
 
 

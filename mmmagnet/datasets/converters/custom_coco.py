@@ -10,41 +10,29 @@ from mmmagnet.utils.errors import DataError
 
 from .layouts import layout_hint
 from .objects import image_size
-from .output import Conversion
 from .own_data import OwnSet, find_field, words_of
 from .reading import entries, read_json, take, take_name
 
 USUAL = ('expressions', 'caption', 'description')
 
 
-def convert_coco(
-    sources: Sequence[tuple[str | None, Path]],
-    out: Path,
-    images: Path,
-    overwrite: bool = False,
-    field: str | None = None,
-    val_share: float = 0.2,
-) -> Conversion:
-    """Convert COCO JSON files to a prepared folder.
+def read_coco(sources: Sequence[tuple[str | None, Path]], images: Path, field: str | None) -> OwnSet:
+    """Read COCO JSON files.
 
     Annotations without an outline are left out and counted. Images are found by their ``file_name`` in `images`, or
     beside the JSON file where that lies in it.
 
     Example:
-        >>> convert_coco([(None, Path('mine.json'))], Path('data/mine'), Path('photographs'), field='caption')
+        >>> found = read_coco([(None, Path('mine.json'))], Path('photographs'), field='caption')
 
     Args:
         sources: Split and file; None for a file of which a share becomes val.
-        out: The prepared folder.
-        images: Folder of the images, to which ``images`` links.
-        overwrite: Replace a prepared folder that is there.
+        images: Folder of the images.
         field: Field of an annotation with the words: a text, or a list. Dots lead into records, as ``attributes.said``;
-            ``category`` takes the names of the categories. Default: the first of `USUAL` that has words.
-        val_share: Share of images that become val where no split is told.
+            ``category`` takes the names of the categories. None: the first of `USUAL` that has words.
 
     Raises:
         DataError: If a file is missing or damaged, or no annotation has words.
-        OSError: If `out` cannot be written or replaced.
     """
     found = OwnSet()
     every: list[dict[str, Any]] = []
@@ -89,7 +77,7 @@ def convert_coco(
             raise DataError(f'{path}, annotation {lost[0]["id"]}: field image_id: there is no image {image_id}')
     if field and field != 'category':
         find_field(every, (field,), sources[0][1])
-    return found.write(sources[0][1], out, images, overwrite, val_share)
+    return found
 
 
 def _place(file_name: str, path: Path, images: Path) -> str:

@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.masks import encode_mask
 
 from .layouts import layout_hint
-from .objects import encode_mask, image_size
-from .output import Conversion
+from .objects import image_size
 from .own_data import OwnSet, find_field, words_of
 from .reading import read_json, short, take, take_name
 
@@ -24,34 +24,23 @@ USUAL = ('expressions', 'description')
 MAX_PIXELS = 2**27  # of an image with a mask
 
 
-def convert_labelme(
-    sources: Sequence[tuple[str | None, Path]],
-    out: Path,
-    images: Path,
-    overwrite: bool = False,
-    field: str | None = None,
-    val_share: float = 0.2,
-) -> Conversion:
-    """Convert folders of LabelMe files to a prepared folder.
+def read_labelme(sources: Sequence[tuple[str | None, Path]], images: Path, field: str | None) -> OwnSet:
+    """Read folders of LabelMe files.
 
     Polygons and masks are objects; shapes of one label and ``group_id`` are one object. Boxes, circles, lines and
     points have no outline: they are left out and counted. ``label`` is the category.
 
     Example:
-        >>> convert_labelme([(None, Path('photographs'))], Path('data/mine'), Path('photographs'), field='label')
+        >>> found = read_labelme([(None, Path('photographs'))], Path('photographs'), field='label')
 
     Args:
         sources: Split and folder; None for a folder of which a share becomes val. Folders in it are read, too.
-        out: The prepared folder.
-        images: Folder of the images, to which ``images`` links; all images lie in it.
-        overwrite: Replace a prepared folder that is there.
+        images: Folder in which all images lie.
         field: Field of a shape with the words, as ``description``, ``label``, ``attributes.said``. A line is an
-            expression. Default: the first of `USUAL` that has words.
-        val_share: Share of images that become val where no split is told.
+            expression. None: the first of `USUAL` that has words.
 
     Raises:
         DataError: If no file is one of LabelMe, one is damaged, or no shape has words.
-        OSError: If `out` cannot be written or replaced.
     """
     found = OwnSet()
     files: list[tuple[str | None, Path, dict[str, Any]]] = []
@@ -80,7 +69,7 @@ def convert_labelme(
         objects = _objects(_shapes(content, path), field, (width, height), path, found)
         name = image.resolve().relative_to(images.resolve()).as_posix()
         found.add_image(name, width, height, split, objects, str(path))
-    return found.write(sources[0][1], out, images, overwrite, val_share)
+    return found
 
 
 def _shapes(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,7 @@ def convert_mdetr(
     object, with ``original_id`` as its COCO id. The published files have no outlines: `instances` has them. Expressions
     of the same object become one ref. The text is REFER's cleaned ``sent``.
 
-    Without `instances` the annotations need a ``segmentation``. Where no annotation has an ``original_id`` [R], equal
-    outlines on an image are one object, and objects are numbered.
+    Without `instances` the annotations need a ``segmentation``.
 
     Example:
         >>> files = {'val': Path('finetune_refcoco_val.json')}
@@ -45,8 +43,6 @@ def convert_mdetr(
     image_entries: dict[int, dict[str, Any]] = {}
     annotations: dict[int, dict[str, Any]] = {}
     categories: dict[int, dict[str, Any]] = {}
-    numbers: dict[tuple[int, str], int] = {}
-    have_ids: set[bool] = set()
     whole = None if instances is None else read_json(instances)
     count = 0
     for split, path in files.items():
@@ -61,19 +57,13 @@ def convert_mdetr(
             image_id = take(entry, 'original_id', int, where)
             size = {name: take(entry, name, int, where) for name in ('width', 'height')}
             image_entries[image_id] = {'id': image_id, 'file_name': take(entry, 'file_name', str, where), **size}
-            have_ids.add('original_id' in annotation)
-            if len(have_ids) > 1:
-                raise DataError(f'{about}: field original_id is in some annotations only: download the file again')
             outline = annotation.get('segmentation')
             if whole is None and not isinstance(outline, (list, dict)):
                 raise DataError(
                     f"{about}: field segmentation is missing, as in the published files: a box is no mask, give COCO's "
                     "or REFER's instances.json by --instances"
                 )
-            if 'original_id' in annotation or whole is not None:
-                ann_id = take(annotation, 'original_id', int, about)
-            else:
-                ann_id = numbers.setdefault((image_id, json.dumps(outline)), len(numbers))
+            ann_id = take(annotation, 'original_id', int, about)
             category_id = take(annotation, 'category_id', int, about)
             made = {'id': ann_id, 'image_id': image_id, 'category_id': category_id, 'segmentation': outline}
             if annotations.setdefault(ann_id, made)['image_id'] != image_id:

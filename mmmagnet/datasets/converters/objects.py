@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from mmmagnet.utils.errors import DataError
 
@@ -32,13 +31,11 @@ class ObjectSet:
     Attributes:
         images: File name -> entry of COCO's ``images``.
         annotations: Entries of COCO's ``annotations``.
-        left_out: Sentences for the user on what was left out.
     """
 
     def __init__(self) -> None:
         self.images: dict[str, dict[str, Any]] = {}
         self.annotations: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
         self._objects: dict[tuple[int, str], int] = {}
         self._categories: dict[str, int] = {}
         self._refs: dict[tuple[str, int, tuple[int, ...]], dict[str, Any]] = {}
@@ -113,9 +110,7 @@ class ObjectSet:
             'annotations': [{**ann, 'image_id': numbers[ann['image_id']]} for ann in self.annotations],
             'categories': [{'id': number, 'name': name} for name, number in self._categories.items()],
         }
-        conversion = write_set(table, content, (source, source), out, images, overwrite)
-        conversion.warnings += self.left_out
-        return conversion
+        return write_set(table, content, (source, source), out, images, overwrite)
 
     def _image_numbers(self) -> dict[int, int]:
         """Id -> number of its name where all are named as COCO's, so that mixed sets find images that they share."""
@@ -161,17 +156,3 @@ def read_mask(path: Path, where: str) -> np.ndarray:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f'{where}: {path}: cannot be read as an image ({error})') from error
-
-
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """RLE of a mask, as COCO's text.
-
-    Example:
-        >>> encode_mask(np.eye(2, dtype=bool))
-        {'size': [2, 2], 'counts': '01102'}
-
-    Args:
-        mask: (H, W), anything but 0 is inside.
-    """
-    rle = coco_mask.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
-    return {'size': list(mask.shape), 'counts': rle['counts'].decode('ascii')}

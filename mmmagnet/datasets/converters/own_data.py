@@ -27,9 +27,13 @@ class OwnSet:
         >>> found = OwnSet()
         >>> found.add_image('a.jpg', 640, 480, 'train', [([[1, 1, 9, 1, 9, 9]], 'cup', ['the left cup'])], 'mine.json')
         >>> found.write(Path('mine.json'), Path('data/mine'), Path('photographs'), overwrite=False, val_share=0.2)
+
+    Attributes:
+        notes: What the user should know, one sentence each.
     """
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self._set = ObjectSet()
         self._skipped: Counter[str] = Counter()
         self._said: list[tuple[str, str | None, int, tuple[int, ...], list[str], str]] = []
@@ -96,19 +100,21 @@ class OwnSet:
             DataError: If nothing can be used.
             OSError: If `out` cannot be written or replaced.
         """
-        self._set.left_out += [f'skipped {number} {what}' for what, number in self._skipped.items()]
+        self.notes += [f'skipped {number} {what}' for what, number in self._skipped.items()]
         names = dict.fromkeys(name for name, split, *_ in self._said if split is None)
         chosen = choose_val(names, val_share)
         if names:
-            self._set.left_out.append(
+            self.notes.append(
                 f'the source tells no split of {len(names)} images: {len(chosen)} of them, by their names, are val'
             )
         for name, split, image_id, ann_ids, texts, where in self._said:
             split = split or ('val' if name in chosen else 'train')
             self._set.express(split, image_id, ann_ids, ({'raw': text} for text in texts), where)
         if not self._said:
-            raise DataError('; '.join([f'{source}: holds no expression of an object', *self._set.left_out]))
-        return self._set.write(source, out, images, overwrite)
+            raise DataError('; '.join([f'{source}: holds no expression of an object', *self.notes]))
+        conversion = self._set.write(source, out, images, overwrite)
+        conversion.warnings += self.notes
+        return conversion
 
 
 def choose_val(names: Iterable[str], share: float) -> set[str]:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mmmagnet.utils.errors import DataError
 
+from .objects import image_size
 from .output import Conversion, RefTable, write_set
 from .parquet_rows import parquet_rows
 from .reading import short, take
@@ -185,14 +184,9 @@ def _image_entry(record: dict[str, Any], images: Path, where: str) -> dict[str, 
         return {name: take(image, name, kind, f'{where}, raw_image_info') for name, kind in fields}
     given = take(record, 'file_name', str, f'{where}, without raw_image_info')
     file_name = _image_name(given)
-    try:
-        with Image.open(images / file_name) as header:
-            width, height = header.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f'{where}: column raw_image_info is missing, so {images / file_name} must tell its size, and cannot be '
-            f'read ({error}): give the folder of the images by --images'
-        ) from error
+    width, height = image_size(
+        images / file_name, f'{where}: column raw_image_info is missing: give the folder of the images by --images'
+    )
     return {'file_name': file_name, 'width': width, 'height': height}
 
 

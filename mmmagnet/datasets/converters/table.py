@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from mmmagnet.utils.errors import DataError
+from mmmagnet.utils.masks import encode_mask
 
 from .layouts import layout_hint
-from .objects import encode_mask, image_size, read_mask
-from .output import Conversion
+from .objects import image_size, read_mask
 from .own_data import OwnSet, words_of
 from .reading import short, take, take_name
 
@@ -22,34 +22,23 @@ MAX_FIELD = 2**24  # characters of a field; a polygon of a CSV table is one
 DELIMITERS = ',;\t'
 
 
-def convert_table(
-    sources: Sequence[tuple[str | None, Path]],
-    out: Path,
-    images: Path,
-    overwrite: bool = False,
-    field: str | None = None,
-    val_share: float = 0.2,
-) -> Conversion:
-    """Convert tables with a row for each expression to a prepared folder.
+def read_table(sources: Sequence[tuple[str | None, Path]], images: Path, field: str | None) -> OwnSet:
+    """Read tables with a row for each expression.
 
     Columns: ``image`` (in `images`), ``mask``, ``expression`` and, optional, ``split``. A mask is an image file (beside
     the table; above 0 is inside), polygons (``[x1, y1, x2, y2 ...]``, a list of such, or of points ``[x, y]``) or RLE,
     and empty for an expression that means nothing in the image. Equal masks of an image are one object.
 
     Example:
-        >>> convert_table([(None, Path('mine.csv'))], Path('data/mine'), images=Path('photographs'))
+        >>> found = read_table([(None, Path('mine.csv'))], Path('photographs'), field=None)
 
     Args:
         sources: Split and file (CSV or JSON lines); the column ``split`` comes before it.
-        out: The prepared folder.
-        images: Folder of the images, to which ``images`` links.
-        overwrite: Replace a prepared folder that is there.
-        field: Column of the words. Default: ``expression``.
-        val_share: Share of images that become val where no split is told.
+        images: Folder of the images.
+        field: Column of the words. None: ``expression``.
 
     Raises:
         DataError: If a file is missing or damaged, or a row has no image or expression.
-        OSError: If `out` cannot be written or replaced.
     """
     found = OwnSet()
     rows_of: dict[tuple[str, str | None], list[tuple[Any, str | None, list[str]]]] = {}
@@ -87,10 +76,9 @@ def convert_table(
             rows_of.setdefault((name, split and split.strip()), []).append((outline, None, words))
     for (name, split), objects in rows_of.items():
         found.add_image(name, *sizes[name], split, objects, first[name])
-    conversion = found.write(sources[0][1], out, images, overwrite, val_share)
     if valued:
-        conversion.warnings.append(f'{valued} masks have several values above 0: all of them are inside')
-    return conversion
+        found.notes.append(f'{valued} masks have several values above 0: all of them are inside')
+    return found
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

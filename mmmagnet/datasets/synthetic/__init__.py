@@ -13,7 +13,6 @@ An image depends on seed, split and index alone.
 
 from .generate import Sample, SyntheticSet, default_set, generate_set, make_sample
 from .level import EASY, FULL, HELD_OUT, LEVELS, SPLITS, Level
-from .vocabulary import TOKENIZER_FOLDER, write_tokenizer
 
 __all__ = [
     'EASY',
@@ -21,12 +20,10 @@ __all__ = [
     'HELD_OUT',
     'LEVELS',
     'SPLITS',
-    'TOKENIZER_FOLDER',
     'Level',
     'Sample',
     'SyntheticSet',
     'default_set',
     'generate_set',
     'make_sample',
-    'write_tokenizer',
 ]

@@ -1,11 +1,10 @@
-"""Wording of expressions: synonyms, templates and the list of all their words."""
+"""Wording of expressions: synonyms and templates. The words are those of the folder ``tokenizer``."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .grammar import Expression, Noun, Order, Position
-from .level import COLOURS, SHAPES, SIZES, TEXTURES
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     'circle': ('circle', 'circle', 'disc'),
@@ -110,14 +109,3 @@ def phrase(rng: np.random.Generator, spec: Expression) -> str:
         return _choose(rng, ORDER_TEMPLATES).format(np=noun, ordinal=ordinal, cardinal=cardinal, side=spec.direction)
     relation = _choose(rng, RELATION_WORDS[spec.relation])
     return _choose(rng, RELATION_TEMPLATES).format(np=noun, relation=relation, anchor=_noun_phrase(rng, spec.anchor))
-
-
-def grammar_words() -> list[str]:
-    """Every word that :func:`phrase` can use, sorted."""
-    texts: list[str] = [*SHAPES, *COLOURS, *TEXTURES, *SIZES, *NO_SHAPE, *ORDINALS, *CARDINALS]
-    texts += [word for words in SYNONYMS.values() for word in words]
-    texts += [*ATTRIBUTE_TEMPLATES, *THAT_IS_TEMPLATES, *ORDER_TEMPLATES, *RELATION_TEMPLATES]
-    for table in (POSITION_TEMPLATES, SUPERLATIVE_TEMPLATES, RELATION_WORDS):
-        texts += [text for options in table.values() for text in options]
-    texts += list(POSITION_TEMPLATES)
-    return sorted({word for text in texts for word in text.split() if not word.startswith('{')})

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from PIL import Image
 
 from mmmagnet.registry import TRANSFORMS
@@ -30,7 +30,6 @@ class LoadReducedImage(BaseTransform):
 
     Args:
         scale: Width and height that a later `Resize` gives, pixels.
-        backend_args: Arguments of MMEngine's file backend.
 
     Raises:
         OSError: If the file is missing, is cut off or is not an image.
@@ -40,14 +39,13 @@ class LoadReducedImage(BaseTransform):
         (750, 1000, 3)
     """
 
-    def __init__(self, scale: Sequence[int], backend_args: dict | None = None) -> None:
+    def __init__(self, scale: Sequence[int]) -> None:
         width, height = scale
         self.scale = (width, height)
-        self.backend_args = backend_args
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the image."""
-        content = fileio.get(results['img_path'], backend_args=self.backend_args)
+        content = Path(results['img_path']).read_bytes()
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             image.draft(None, self.scale)  # to the smallest that is no smaller; other formats than JPEG have none

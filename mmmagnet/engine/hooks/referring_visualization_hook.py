@@ -29,8 +29,6 @@ class ReferringVisualizationHook(Hook):
         >>> runner.register_hook(ReferringVisualizationHook(limit=20, out_dir='outputs'))  # doctest: +SKIP
     """
 
-    priority = 'NORMAL'
-
     def __init__(self, limit: int | None = None, out_dir: str | Path | None = None) -> None:
         self.limit = limit
         self.out_dir = Path(out_dir) if out_dir is not None else None

@@ -90,9 +90,7 @@ class ReferringDecodeHead(BaseModule):
             decoded: What `forward` returned.
             size: H and W of the network's input, in pixels.
         """
-        logits = self.resize(decoded.logits.float(), size)
-        if logits.shape[1] == 2:
-            logits = logits[:, 1:] - logits[:, :1]
+        logits = foreground_logit(self.resize(decoded.logits.float(), size))
         if decoded.target_score is not None:
             absent = decoded.target_score < self.target_threshold
             logits = logits.masked_fill(absent[:, None, None, None], EMPTY)
@@ -118,6 +116,11 @@ class ReferringDecodeHead(BaseModule):
     def resize(self, maps: Tensor, size: Sequence[int]) -> Tensor:
         """Maps (B, C, h, w) -> (B, C, H, W), bilinear."""
         return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=self.align_corners)
+
+
+def foreground_logit(logits: Tensor) -> Tensor:
+    """Logits (B, 1, h, w) of the foreground against the background, of one channel or two."""
+    return logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
 
 
 def input_size(batch_img_metas: list[dict[str, Any]]) -> tuple[int, int]:

@@ -46,7 +46,6 @@ class FPNPixelDecoder(PixelDecoder):
         num_points: Points per head and scale.
         ffn_width: Hidden width of their FFNs.
         num_groups: Groups of the GroupNorms.
-        with_cp: Whether the layers run again in the backward pass to save memory.
     """
 
     def __init__(
@@ -58,9 +57,8 @@ class FPNPixelDecoder(PixelDecoder):
         num_points: int = 4,
         ffn_width: int = 1024,
         num_groups: int = 32,
-        with_cp: bool = False,
     ) -> None:
-        super().__init__(in_channels[1:], width, num_layers, num_heads, num_points, ffn_width, num_groups, with_cp)
+        super().__init__(in_channels[1:], width, num_layers, num_heads, num_points, ffn_width, num_groups)
         self.finest = LateralStep(in_channels[0], width, num_groups)
         for convolution in (self.finest.lateral.conv, self.finest.output.conv, self.mask_features):
             nn.init.kaiming_uniform_(convolution.weight, a=1)

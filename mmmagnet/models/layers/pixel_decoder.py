@@ -92,19 +92,31 @@ class PixelDecoder(nn.Module):
     def mix(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, C_i, H_i, W_i), fine to coarse -> maps (B, E, H_i, W_i), coarse to fine, after all layers."""
         maps = [projection(feature) for projection, feature in zip(self.projections, reversed(features), strict=True)]
-        shapes = [(feature.shape[2], feature.shape[3]) for feature in maps]
-        tokens = torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1)
-        width, device = tokens.shape[2], tokens.device
-        positions = torch.cat(
-            [
-                sine_positions_2d(h, w, width, device) + level
-                for (h, w), level in zip(shapes, self.level_embed, strict=True)
-            ]
-        )
-        reference = reference_points(tuple(shapes), device)
+        tokens, positions, reference, shapes = join_scales(maps, self.level_embed)
         for layer in self.layers:
             tokens = checkpointed(layer, tokens, positions, reference, shapes, active=self.with_cp)
-        return [
-            level.transpose(1, 2).unflatten(2, shape)
-            for level, shape in zip(tokens.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
-        ]
+        return part_scales(tokens, shapes)
+
+
+def join_scales(maps: list[Tensor], level_embed: Tensor) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]:
+    """Maps of S scales as one row of tokens.
+
+    Args:
+        maps: (B, E, H_i, W_i).
+        level_embed: (S, E), added to the positions of each scale.
+
+    Returns:
+        Tokens (B, N, E), positions (N, E), reference points (N, 2), and (H_i, W_i).
+    """
+    shapes = [(image.shape[2], image.shape[3]) for image in maps]
+    tokens = torch.cat([image.flatten(2).transpose(1, 2) for image in maps], dim=1)
+    width, device = tokens.shape[2], tokens.device
+    levels = zip(shapes, level_embed, strict=True)
+    positions = torch.cat([sine_positions_2d(h, w, width, device) + level for (h, w), level in levels])
+    return tokens, positions, reference_points(tuple(shapes), device), shapes
+
+
+def part_scales(tokens: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    """Tokens (B, N, E) of scales (H_i, W_i) -> maps (B, E, H_i, W_i)."""
+    levels = tokens.split([h * w for h, w in shapes], dim=1)
+    return [level.transpose(1, 2).unflatten(2, shape) for level, shape in zip(levels, shapes, strict=True)]

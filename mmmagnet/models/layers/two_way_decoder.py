@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .deformable_attention import DeformableAttention, reference_points
-from .positions import sine_positions_2d
+from .deformable_attention import DeformableAttention
+from .pixel_decoder import join_scales, part_scales
 
 
 class WideAttention(nn.Module):
@@ -166,26 +166,13 @@ class TwoWayDecoder(nn.Module):
             The maps (B, E, H_i, W_i), coarse to fine; the words (B, L, E); the prompts (B, P, E).
         """
         maps = [projection(feature) for projection, feature in zip(self.projections, reversed(features), strict=True)]
-        shapes = [(feature.shape[2], feature.shape[3]) for feature in maps]
-        image = torch.cat([feature.flatten(2).transpose(1, 2) for feature in maps], dim=1)
-        width, device = image.shape[2], image.device
-        positions = torch.cat(
-            [
-                sine_positions_2d(h, w, width, device) + level
-                for (h, w), level in zip(shapes, self.level_embed, strict=True)
-            ]
-        )
-        reference = reference_points(tuple(shapes), device)
+        image, positions, reference, shapes = join_scales(maps, self.level_embed)
         length, prompts = words.shape[1], self.prompts.expand(words.shape[0], -1, -1)
         tokens = torch.cat([self.word_proj(words), prompts.to(words.dtype)], dim=1)
         mask = F.pad(word_mask, (0, prompts.shape[1]), value=1)
         for layer in self.layers:
             image, tokens = layer(image, tokens, mask, positions, reference, shapes)
-        outputs = [
-            level.transpose(1, 2).unflatten(2, shape)
-            for level, shape in zip(image.split([h * w for h, w in shapes], dim=1), shapes, strict=True)
-        ]
-        return outputs, tokens[:, :length], tokens[:, length:]
+        return part_scales(image, shapes), tokens[:, :length], tokens[:, length:]
 
 
 def _mlp(width: int) -> nn.Sequential:

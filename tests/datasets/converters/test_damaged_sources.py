@@ -107,7 +107,7 @@ def test_parquet_files_that_cannot_be_read(tmp_path, monkeypatch):
         (lambda file: file.pop('categories'), 'field categories is missing'),
         (lambda file: file['images'][0].update(caption='\ud800'), 'image 0: field caption is .* half a character'),
         (lambda file: file['annotations'][1].update(image_id=0), 'image 0: has more than one annotation'),
-        (lambda file: file['annotations'][0].pop('original_id'), 'original_id is in some annotations only'),
+        (lambda file: file['annotations'][0].pop('original_id'), 'annotation 50: field original_id is missing'),
         (lambda file: file['images'][1].update(original_id=2), 'original_id: 10 is on another image'),
     ],
 )

@@ -1,35 +1,40 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from transformers import AutoTokenizer
 
-from mmmagnet.datasets.synthetic import TOKENIZER_FOLDER, write_tokenizer
-from mmmagnet.datasets.synthetic.phrases import grammar_words
-from mmmagnet.datasets.synthetic.vocabulary import SPECIAL_TOKENS, tokenizer_vocabulary
+from mmmagnet.datasets.synthetic import phrases
+from mmmagnet.datasets.synthetic.level import COLOURS, SHAPES, SIZES, TEXTURES
+from mmmagnet.utils import resolve_model_path
 
+FOLDER = Path(resolve_model_path('package://mmmagnet/datasets/synthetic/tokenizer'))
+SPECIAL_TOKENS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 MAX_LENGTH = 20  # of the whole text, [CLS] and [SEP] included
 
 
 @pytest.fixture(scope='module')
 def tokenizer():
-    return AutoTokenizer.from_pretrained(str(TOKENIZER_FOLDER))
+    return AutoTokenizer.from_pretrained(str(FOLDER))
 
 
-def test_committed_folder_is_what_the_grammar_gives(tmp_path):
-    write_tokenizer(tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == sorted(path.name for path in TOKENIZER_FOLDER.iterdir())
-    assert names == ['special_tokens_map.json', 'tokenizer.json', 'tokenizer_config.json', 'vocab.txt']
-    for name in names:
-        assert (tmp_path / name).read_bytes() == (TOKENIZER_FOLDER / name).read_bytes(), name
+def grammar_words():
+    """Every word that `phrase` can use, sorted."""
+    texts = [*SHAPES, *COLOURS, *TEXTURES, *SIZES, *phrases.NO_SHAPE, *phrases.ORDINALS, *phrases.CARDINALS]
+    texts += [word for words in phrases.SYNONYMS.values() for word in words]
+    texts += [*phrases.ATTRIBUTE_TEMPLATES, *phrases.THAT_IS_TEMPLATES]
+    texts += [*phrases.ORDER_TEMPLATES, *phrases.RELATION_TEMPLATES, *phrases.POSITION_TEMPLATES]
+    for table in (phrases.POSITION_TEMPLATES, phrases.SUPERLATIVE_TEMPLATES, phrases.RELATION_WORDS):
+        texts += [text for options in table.values() for text in options]
+    return sorted({word for text in texts for word in text.split() if not word.startswith('{')})
 
 
 def test_ids(tokenizer):
-    tokens = tokenizer_vocabulary()
+    tokens = (FOLDER / 'vocab.txt').read_text().splitlines()
     assert len(tokens) == len(set(tokens)) == len(tokenizer)
-    assert tokens[:5] == list(SPECIAL_TOKENS) == tokenizer.convert_ids_to_tokens(range(5))
+    assert tokens[:5] == SPECIAL_TOKENS == tokenizer.convert_ids_to_tokens(range(5))
     assert tokens[5 : 5 + len(grammar_words())] == grammar_words()
-    assert len(grammar_words()) <= 120
     assert tokenizer.convert_tokens_to_ids(tokens) == list(range(len(tokens)))
     special = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
     assert (*special, tokenizer.mask_token_id) == (0, 1, 2, 3, 4)

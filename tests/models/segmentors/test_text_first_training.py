@@ -28,7 +28,7 @@ GROUNDING = [
 def build(kind, converter, grounding):
     published = load_config(str(ROOT / 'configs' / converter.config)).model.to_dict()
     sizes = json.loads((ROOT / f'tests/data/official_parity_{kind}/arch_small.json').read_text())
-    model = converter.resize(published, sizes, kind)
+    model = converter.resize(published, sizes)
     model['auxiliary_head'] = [dict(head) for head in GROUNDING] if grounding else []
     init_default_scope('mmseg')
     torch.manual_seed(0)

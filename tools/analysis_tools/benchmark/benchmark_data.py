@@ -1,4 +1,4 @@
-"""Measure the cost of a prepared folder: reading, verification, memory of the workers, training items per second.
+"""Measure the cost of a prepared folder: verification, and training items per second; see also benchmark_index.py.
 
 Example:
     python tools/analysis_tools/benchmark/full_size_set.py data/full_size
@@ -8,29 +8,26 @@ Example:
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Measure index, verification, memory and throughput of a set.')
+    parser = argparse.ArgumentParser(description='Measure verification and throughput of a set.')
     parser.add_argument('folder', type=Path, metavar='DIR', help='prepared folder')
     parser.add_argument('--config', default='configs/magnet_swin_b.py', help='whose training pipeline is measured')
     parser.add_argument('--photos', type=Path, help='prepared folder whose images the pipeline reads (default: DIR)')
     parser.add_argument('--tokenizer', help="instead of the config's")
     parser.add_argument('--items', type=int, default=300, metavar='N', help='items for the pipeline (default: 300)')
-    parser.add_argument('--workers', type=int, default=2, metavar='N', help='forked workers (default: 2)')
     args = parser.parse_args(argv)
-    if args.items < 1 or args.workers < 1:
-        parser.error('--items and --workers are numbers from 1')
+    if args.items < 1:
+        parser.error('--items is a number from 1')
     return args
 
 
@@ -40,7 +37,6 @@ def benchmark(args: argparse.Namespace) -> int:
     import torch
     from mmengine.registry import init_default_scope
 
-    from mmmagnet.datasets import RefCOCODataset
     from mmmagnet.datasets.verification.verify import verify_prepared
     from mmmagnet.registry import DATASETS
     from mmmagnet.utils.config import dataset_configs, load_config
@@ -54,17 +50,9 @@ def benchmark(args: argparse.Namespace) -> int:
         if args.tokenizer and step['type'] == 'TokenizeExpression':
             step['tokenizer'] = args.tokenizer
 
-    def build() -> Any:
-        return RefCOCODataset(data_root=str(args.folder), split='train')
-
-    seconds, dataset = timed(build)
-    print(f'index of {len(dataset)} training items: {seconds:.1f} s')
     seconds, report = timed(lambda: verify_prepared(args.folder, images=(args.folder / 'images').is_dir()))
     expressions = sum(count for _, count, _ in report.counts.values())
     print(f'verification of {expressions} expressions: {seconds:.1f} s, {len(report.of("error"))} kinds of errors')
-    for number, (before, after) in enumerate(worker_memory(dataset, args.workers)):
-        print(f'memory of worker {number} alone: {before:.0f} MiB at its start, {after:.0f} MiB after an epoch')
-    del dataset
     measure_pipeline(DATASETS.build(settings), args.items)
     return 0
 
@@ -74,34 +62,6 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
-
-
-def worker_memory(dataset: Any, workers: int) -> Iterator[tuple[float, float]]:
-    """Memory that each forked worker shares with no other process, MiB, before and after its part of an epoch."""
-    context = multiprocessing.get_context('fork')
-    running = []
-    for number in range(workers):
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_read_items, args=(dataset, range(number, len(dataset), workers), sender))
-        process.start()
-        running.append((process, receiver))
-    for process, receiver in running:
-        yield receiver.recv()
-        process.join()
-
-
-def _read_items(dataset: Any, items: range, sender: Connection) -> None:
-    before = private_memory()
-    for item in items:
-        dataset[item]
-    sender.send((before, private_memory()))
-
-
-def private_memory() -> float:
-    """Memory of this process that it shares with no other, MiB."""
-    lines = Path('/proc/self/smaps_rollup').read_text().splitlines()[1:]
-    fields = {line.split(':')[0]: int(line.split()[1]) for line in lines}
-    return (fields['Private_Clean'] + fields['Private_Dirty']) / 1024
 
 
 def measure_pipeline(dataset: Any, items: int) -> None:

@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,6 @@ WORDS = """
     bowl plate pizza sandwich shirt hat jacket red blue green white black yellow brown striped small big tall closest
     second third the a on in of with wearing holding sitting standing next to behind guy kid player batter catcher
 """.split()  # noqa: SIM905
-TRAIN2014 = Path('images', 'mscoco', 'images', 'train2014')
 
 
 class Counts(NamedTuple):
@@ -45,7 +43,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('out', type=Path, metavar='OUT', help='new folder')
     parser.add_argument('--refs', type=int, default=REFS, metavar='N', help=f'refs (default: {REFS})')
     parser.add_argument('--copies', type=int, default=1, metavar='N', help='write the set N times, under other ids')
-    parser.add_argument('--refer-layout', action='store_true', help='write OUT/refcoco/refs(unc).p ... as REFER')
     parser.add_argument('--images', action='store_true', help='also write image files; all of one size are one file')
     parser.add_argument('--seed', type=int, default=0, help='default: 0')
     args = parser.parse_args(argv)
@@ -53,13 +50,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--refs is a number from 20')
     if args.seed < 0:
         parser.error('--seed is a number from 0')
-    if args.copies < 1 or (args.copies > 1 and (args.refer_layout or args.images)):
+    if args.copies < 1 or (args.copies > 1 and args.images):
         parser.error('--copies is a number from 1, and for a prepared folder without images')
     return args
 
 
 def make_set(refs: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
-    """Refs in REFER's form, and COCO instances. Each image is in one split and has a ref."""
+    """Refs of one object each, and COCO instances. Each image is in one split and has a ref."""
     rng = np.random.default_rng(seed)
     number_of_images, outlines = refs * IMAGES // REFS, refs * OUTLINES // REFS
     split_of = rng.permutation(np.repeat(list(SPLITS), _shares(number_of_images)))
@@ -87,14 +84,11 @@ def make_set(refs: int, seed: int) -> tuple[list[dict[str, Any]], dict[str, list
             'ann_id': number + 1,
             'category_id': annotations[number]['category_id'],
             'image_id': int(image) + 1,
-            'file_name': f'COCO_train2014_{image + 1:012d}_{number}.jpg',
             'split': str(split_of[image]),
             'sentences': list(make_sentences(sentence_ids, times, rng)),
         }
         for number, (image, times) in enumerate(zip(image_of, often, strict=True))
     ]
-    for ref in made:
-        ref['sent_ids'] = [sentence['sent_id'] for sentence in ref['sentences']]
     categories = [{'id': number, 'name': f'thing {number}'} for number in range(1, 81)]
     return made, {'images': images, 'annotations': annotations, 'categories': categories}
 
@@ -128,9 +122,8 @@ def make_annotation(ann_id: int, image: int, size: tuple[int, int], rng: np.rand
 def make_sentences(sentence_ids: Iterator[int], times: int, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     """Sentences of one to six words, 3.5 on average as in RefCOCO."""
     for _ in range(times):
-        tokens = [WORDS[number] for number in rng.integers(len(WORDS), size=rng.integers(1, 7))]
-        raw = ' '.join(tokens)
-        yield {'raw': raw, 'sent': raw, 'sent_id': next(sentence_ids), 'tokens': tokens}
+        raw = ' '.join(WORDS[number] for number in rng.integers(len(WORDS), size=rng.integers(1, 7)))
+        yield {'raw': raw, 'sent': raw, 'sent_id': next(sentence_ids)}
 
 
 def make_photograph(size: tuple[int, int], rng: np.random.Generator) -> bytes:
@@ -166,18 +159,13 @@ def write(args: argparse.Namespace) -> int:
     expressions = sum(len(ref['sentences']) for ref in refs)
     counts = Counts(len(refs), expressions, len(instances['annotations']), len(instances['images']))
     with prepared_folder(args.out) as folder:
-        place = folder / 'refcoco' if args.refer_layout else folder
-        place.mkdir(exist_ok=True)
-        with (place / 'instances.json').open('w') as file:
+        with (folder / 'instances.json').open('w') as file:
             file.writelines(instances_text(instances, args.copies))
-        if args.refer_layout:
-            (place / 'refs(unc).p').write_bytes(pickle.dumps(refs, 2))
-        else:
-            with (place / 'refs.jsonl').open('w') as file:
-                for copy in range(args.copies):
-                    file.writelines(json.dumps(prepared_ref(ref, copy, counts)) + '\n' for ref in refs)
+        with (folder / 'refs.jsonl').open('w') as file:
+            for copy in range(args.copies):
+                file.writelines(json.dumps(prepared_ref(ref, copy, counts)) + '\n' for ref in refs)
         if args.images:
-            write_images(folder / (TRAIN2014 if args.refer_layout else 'images'), instances['images'])
+            write_images(folder / 'images', instances['images'])
     said = ', '.join(f'{args.copies * number} {what}' for what, number in counts._asdict().items())
     print(f'{said} in {args.out}')
     return 0

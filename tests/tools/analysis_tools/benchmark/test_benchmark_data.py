@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mmmagnet.datasets.converters.refer import convert_refer
 from mmmagnet.datasets.verification.verify import verify_prepared
 
 TOOLS = Path(__file__).parents[4] / 'tools' / 'analysis_tools' / 'benchmark'
@@ -41,14 +40,6 @@ def test_proportions(folder):
     assert set(Counter(len(ref['sentences']) for ref in lines)) == {2, 3}
 
 
-def test_refer_layout(folder, tmp_path):
-    assert run('full_size_set', tmp_path / 'refer', '--refs', 200, '--refer-layout') == 0
-    convert_refer(tmp_path / 'refer', 'refcoco', 'unc', tmp_path / 'again')
-    for name in ('refs.jsonl', 'instances.json'):
-        ours, theirs = ((root / name).read_text().splitlines() for root in (folder, tmp_path / 'again'))
-        assert list(map(json.loads, ours)) == list(map(json.loads, theirs))
-
-
 def test_copies(folder, tmp_path, capsys):
     """Three times the set, with ids of their own, and what is measured on it."""
     assert run('full_size_set', tmp_path / 'set', '--refs', 200, '--copies', 3) == 0
@@ -72,9 +63,7 @@ def test_benchmark(folder, capsys):
     assert run('benchmark_data', folder, *arguments) == 0
     printed = capsys.readouterr().out
     for text in (
-        'index of 171 training items',
         'verification of 568',
-        'worker 1 alone',
         'per second on one core',
         'Resize',
     ):
