@@ -1,6 +1,6 @@
 # The quickstart: MagNet in miniature on the easy synthetic set, from nothing, in minutes on two CPU cores.
 # 960 steps at a batch of 16.
-# magnet_tiny_synthetic.py trains the same network on four times as many refs.
+# magnet_tiny_synthetic.py trains the same network for longer.
 _base_ = [
     '_base_/models/magnet_tiny.py',
     '_base_/datasets/synthetic.py',

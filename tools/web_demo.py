@@ -120,15 +120,16 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
     uploads = Path(gradio.utils.get_upload_folder()).resolve()
 
     def answer(name: Any, image: Any, text: Any) -> tuple[list[Any], list[list[Any]], Any]:
+        path = image.get('path') if isinstance(image, dict) else None
         file = None
         try:
-            if image and image['path']:
-                file = Path(image['path']).resolve()
+            if isinstance(path, str) and path:
+                file = Path(path).resolve()
                 if not file.is_relative_to(uploads):  # Gradio lets through what has no `meta`
                     raise DataError('upload the image itself, not its path')
             return segmenter(name, file, text)
-        except (DataError, CheckpointError, ConfigError, OSError) as error:
-            message = str(error).replace(f'{file and file.parent}{os.sep}', '')  # a folder that Gradio made
+        except (DataError, CheckpointError, ConfigError, OSError, ValueError) as error:
+            message = str(error).replace(f'{file.parent}{os.sep}', '') if file else str(error)  # a folder of Gradio's
             raise gradio.Error(message, duration=10, print_exception=False) from error
 
     async def download(*_: Any, **__: Any) -> str:
@@ -174,6 +175,7 @@ def build_page(segmenter: Segmenter, examples: list[list[str]]) -> Any:
 def serve(args: argparse.Namespace) -> None:
     """Load the first model and open the page; returns when it is interrupted."""
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+    os.environ.pop('GRADIO_TEMP_DIR', None)  # uploads go to our temporary folder, which is deleted
     from PIL import Image
 
     from mmmagnet.apis import ReferringInferencer
@@ -205,7 +207,10 @@ def main(argv: list[str] | None = None) -> int:
         end_on_sigterm()
         with tempfile.TemporaryDirectory(prefix='mmmagnet_', ignore_cleanup_errors=True) as folder:
             tempfile.tempdir = folder  # of uploads, and of those refused, which Gradio leaves there
-            serve(args)
+            try:
+                serve(args)
+            finally:
+                tempfile.tempdir = None
         return 0
 
     return run_command(command)

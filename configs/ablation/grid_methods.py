@@ -1,5 +1,5 @@
-# Every network as it is, with Mask Grounding, and with MaskRIS, for tools/analysis_tools/ablation/ablate.py. The weight
-# of Mask Grounding is relative to each network's own losses what it is beside LAVT (lavt_grounding.py).
+# Every network as it is, with Mask Grounding, and with MaskRIS, for tools/analysis_tools/ablation/ablate.py. Mask
+# Grounding has about the same share of the loss in every network.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3

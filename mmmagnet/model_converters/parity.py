@@ -25,8 +25,9 @@ from .converter import Converter
 from .filling import make_entries
 from .release import find_converter
 
+LARGEST = 1 << 30  # numbers in an entry
 UNUSABLE = (ValueError, TypeError, AssertionError, RuntimeError, LookupError, AttributeError, MemoryError)
-"""What PyTorch and Python raise where a case's fields or sizes are none."""
+"""What PyTorch and Python raise at a field or a size that cannot be used."""
 
 
 class Case(NamedTuple):
@@ -104,13 +105,16 @@ def build(case: Case, published: dict[str, Any]) -> Any:
         published: `model` of the config of its method.
 
     Raises:
-        CheckpointError: If our network does not have such sizes, or the first entry of the manifest that differs.
+        CheckpointError: If no network can be built at these sizes, an entry of the manifest differs from the network's,
+            or an entry is larger than any of a network.
     """
     source = f'case {case.name!r}'
     init_default_scope('mmseg')
     with _naming(source):
         config = {**case.converter.resize(published, case.sizes), 'auxiliary_head': None}
         model = MODELS.build(config).eval()
+        if max(map(math.prod, case.manifest.values())) > LARGEST:  # would take all memory before it is compared
+            raise ValueError(f'the manifest has an entry of more than {LARGEST} numbers')
         entries = make_entries(case.manifest, case.converter.weight)
     weights, _ = case.converter.convert(entries, model.state_dict(), source)
     model.load_state_dict(weights)

@@ -71,7 +71,8 @@ def load_config(
     try:
         config = Config.fromfile(str(found))
     except Exception as error:  # whatever a Python file may raise
-        unknown = re.search(r'mmmagnet[/\\]\.mim\b|_get_package_and_cfg_path', str(error))
+        missing = isinstance(error, FileNotFoundError) and re.search(r'mmmagnet[/\\]\.mim\b', str(error))
+        unknown = missing or '_get_package_and_cfg_path' in str(error)
         raise ConfigError(f'{path}: {type(error).__name__}: {error}{INHERITING if unknown else ""}') from error
     _remove_scope(list(config.values()))
     for option in options or {}:

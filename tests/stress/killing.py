@@ -101,7 +101,8 @@ if __name__ == '__main__':
     data, chance, settings = make_data(args.out / 'data'), random.Random(1), (args.processes, args.kills + 10)
     config.write_text(CONFIG)
     ways = ['all', 'all', 'term'] if args.processes == 1 else ['all', 'one', 'one', 'term']
-    kills = [(chance.choice([*MOMENTS, 'training']), chance.choice(ways)) for _ in range(args.kills)]
+    moments = [*MOMENTS, 'training']
+    kills = [(moments[life % len(moments)], chance.choice(ways)) for life in range(args.kills)]
     assert start(command_of(config, data, whole, *settings), args.out / 'whole.log').wait() == 0
     train_through(kills, command_of(config, data, killed, *settings), args.out, killed)
     assert_same_end(whole, killed)

@@ -1,6 +1,4 @@
 # CRIS in miniature: a small ResNet and text transformer of CLIP's kind, from random weights.
-small_predictor = dict(num_layers=2, num_heads=4, width=None, ffn_width=None, bert_style=False, dropout=0.0)
-
 model = dict(
     type='ReferringSegmentor',
     encoding='text_first',

@@ -97,7 +97,9 @@ def _read_instances(path: Path) -> dict[str, list[dict[str, Any]]]:
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):  # readers differ on which one counts
-        raise ValueError(f'an object has a field twice, of {", ".join(fields):.80}')
+        names = [name for name, _ in pairs]
+        twice = next(name for name in fields if names.count(name) > 1)
+        raise ValueError(f'an object has the field {twice:.80} twice')
     return fields
 
 

@@ -197,7 +197,7 @@ def test_findings(name, look):
         ('instances.json', '{"images": [', 'not COCO instances'),
         ('instances.json', '{"images": []}', "field 'annotations' is missing"),
         ('instances.json', '[]', 'not COCO instances'),
-        ('instances.json', '{"images": [], "annotations": [], "images": []}', 'has a field twice, of images'),
+        ('instances.json', '{"images": [], "annotations": [], "images": []}', 'has the field images twice'),
         (
             'instances.json',
             '{"images": [{"id": "1", "file_name": "a"}], "annotations": []}',

@@ -112,7 +112,7 @@ def run_grid(grid: Grid, out: Path, jobs: int, device: str | None, data_root: st
     waiting = [run for run in grid.runs if scores_of(run, grid, out) is None]
     print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
     # so that a config may import from this folder
-    python_path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parent), os.environ.get('PYTHONPATH'))))
+    python_path = os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(Path(__file__).resolve().parent))))
     lock, stopped, processes = threading.Lock(), threading.Event(), list[subprocess.Popen[bytes]]()
     seen = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count())))).split(',')
     gpus, worker = ['' if device == 'cpu' else seen[job % len(seen)] for job in range(jobs)], threading.local()

@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 from mmmagnet.models.segmentors import ReferringSegmentor
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.errors import ConfigError
 
 
 @MODELS.register_module()
 class PartlyGrounded(ReferringSegmentor):
     """A `ReferringSegmentor` whose `kept_from` parts get the gradient of all losses but Mask Grounding's.
 
-    It trains in one process only, as distributed training exchanges gradients before they are replaced.
+    It trains in one process, without AMP and accumulation, which change gradients before they are replaced.
 
     Args:
         kept_from: Names of its parts, such as ``('text_encoder', 'backbone')``.
         **parts: Arguments of `ReferringSegmentor`.
+
+    Raises:
+        ConfigError: In a step, if the optimizer wrapper is not MMEngine's plain one.
 
     Example:
         >>> model = dict(type='PartlyGrounded', kept_from=('text_encoder',))  # the rest as in any config
@@ -40,6 +45,8 @@ class PartlyGrounded(ReferringSegmentor):
         kept = [weight for part in parts for weight in part.parameters() if weight.requires_grad]
         gradients = torch.autograd.grad(rest, kept, retain_graph=True, allow_unused=True)
         optim_wrapper.backward(loss)
+        if type(optim_wrapper) is not OptimWrapper or not optim_wrapper.should_update():
+            raise ConfigError('optim_wrapper: PartlyGrounded takes a plain OptimWrapper that updates in each step')
         for weight, gradient in zip(kept, gradients, strict=True):
             weight.grad = gradient
         optim_wrapper.step()

@@ -7,6 +7,7 @@ from mmengine.optim import OptimWrapper
 from networks import make_small, read_config, small_batch
 
 from mmmagnet.registry import MODELS
+from mmmagnet.utils.errors import ConfigError
 
 
 def gradients_of(model, batch, left_out=()):
@@ -47,3 +48,6 @@ def test_gradients(kept_from, monkeypatch):
             torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
             differ += name.startswith(kept_from) and not torch.allclose(whole[name], expected, rtol=1e-2)
     assert differ
+    accumulating = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0), accumulative_counts=2)
+    with pytest.raises(ConfigError, match='updates in each step'):
+        model.train_step(batch, accumulating)
