@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import partly_grounded  # noqa: F401
 import pytest
 import torch
 from grid import load_grid
