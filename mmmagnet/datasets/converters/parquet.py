@@ -185,7 +185,7 @@ def _image_entry(record: dict[str, Any], images: Path, where: str) -> dict[str, 
     given = take(record, 'file_name', str, f'{where}, without raw_image_info')
     file_name = _image_name(given)
     width, height = image_size(
-        images / file_name, f'{where}, without raw_image_info; --images is the folder of the images'
+        images / file_name, f'{where} has no raw_image_info, so its image is read from the folder given by --images'
     )
     return {'file_name': file_name, 'width': width, 'height': height}
 
