@@ -20,7 +20,8 @@ from mmmagnet.utils.config import load_config
 from mmmagnet.utils.errors import ConfigError
 from mmmagnet.utils.io import atomic_write
 
-TOOLS = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parents[1]
 FIELDS = dict.fromkeys(('config', 'options', 'reference', 'seeds'))
 
 
@@ -111,19 +112,13 @@ def run_grid(grid: Grid, out: Path, jobs: int, device: str | None, data_root: st
             file.write(text)
     waiting = [run for run in grid.runs if scores_of(run, grid, out) is None]
     print(f'{len(grid.runs)} runs, {len(grid.runs) - len(waiting)} of them finished earlier', flush=True)
-    # so that a config may import from this folder
-    python_path = os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(Path(__file__).resolve().parent))))
     lock, stopped, processes = threading.Lock(), threading.Event(), list[subprocess.Popen[bytes]]()
     seen = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(torch.cuda.device_count())))).split(',')
     gpus, worker = ['' if device == 'cpu' else seen[job % len(seen)] for job in range(jobs)], threading.local()
 
     def train_and_score(run: Run) -> bool:
-        environment = {
-            'OMP_NUM_THREADS': '1',
-            **os.environ,
-            'CUDA_VISIBLE_DEVICES': worker.gpu,
-            'PYTHONPATH': python_path,
-        }
+        path = f'{os.environ.get("PYTHONPATH", HERE)}{os.pathsep}{HERE}'  # a config may import from here
+        environment = {'OMP_NUM_THREADS': '1', **os.environ, 'CUDA_VISIBLE_DEVICES': worker.gpu, 'PYTHONPATH': path}
         log = run.folder(out) / 'log.txt'
         for command in _commands(run, grid, out, device):
             with lock, log.open('a') as stream:

@@ -29,12 +29,11 @@ def report(grid: Grid, out: Path) -> str:
         raise ConfigError(f'{out}: no run is finished there')
     lines: list[str] = []
     for split in grid.splits:
-        lines += [HEAD.format(split), '|---|---:|---:|---:|---|---:|---|---:|---|']
+        lines += [*([''] if lines else []), HEAD.format(split), '|---|---:|---:|---:|---|---:|---|---:|---|']
         for row in (row for row in rows if row['split'] == split):
             spread = '' if row['spread'] is None else f'{row["spread"]:.2f}'
             against = AGAINST.format(**row) if 'reference' in row else '|  |  |  |  |  |'
             lines.append(f'| {row["name"]} | {len(row["scores"])} | {row["mean"]:.2f} | {spread} {against}')
-        lines.append('')
     (out / 'table.md').write_text('\n'.join(lines), encoding='utf-8')
     write_json(out / 'table.json', rows)
     plot(rows, out / 'table.png')
