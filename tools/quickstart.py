@@ -44,7 +44,7 @@ PLANS = {
         'work_dirs/quickstart',
         '5 minutes',
         data='data/synthetic_quickstart',
-        counts={'train': 4900, 'val': 200, 'testA': 100, 'testB': 100},
+        counts={'train': 5400, 'val': 200, 'testA': 100, 'testB': 100},
     ),
     'long': Plan(TINY, 'work_dirs/quickstart_long', '30 minutes'),
     'smoke': Plan(

@@ -1,4 +1,4 @@
-# One pass in 880 steps: a rate for a schedule this short, and a memory (`betas`) as short. A rate of 2.5e-3 learned
+# One pass in 960 steps: a rate for a schedule this short, and a memory (`betas`) as short. A rate of 2.5e-3 learned
 # more slowly.
 _base_ = 'adamw_poly_40e.py'
 
