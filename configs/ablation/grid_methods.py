@@ -6,6 +6,7 @@ seeds = 3
 predictor = dict(num_layers=2, num_heads=4, width=None, ffn_width=None, bert_style=False, dropout=0.0)
 growing = dict(mask_prob=0.5, extra_masked_pass=True, loss_weight_warmup_iters=900)
 grounding = dict(type='MaskGroundingHead', **predictor, **growing)
+grounded = {'model.auxiliary_head': [dict(grounding, loss_weight=0.01)]}
 alike = {'model.self_distillation': dict(type='MaskRIS', patch_size=8)}
 equal = {'model.self_distillation': dict(type='MaskRIS', patch_size=8, class_weight=(1.0, 1.0))}
 runs = {
@@ -23,24 +24,12 @@ runs = {
     ),
     'ReLA + MaskRIS': dict(config='rela.py', options=alike, reference='ReLA'),
     'CARIS': dict(config='caris.py'),
-    'CARIS + Mask Grounding': dict(
-        config='caris.py', options={'model.auxiliary_head': [dict(grounding, loss_weight=0.01)]}, reference='CARIS'
-    ),
+    'CARIS + Mask Grounding': dict(config='caris.py', options=grounded, reference='CARIS'),
     'CARIS + MaskRIS': dict(config='caris.py', options=alike, reference='CARIS'),
     'CRIS': dict(config='cris.py', seeds=1),
-    'CRIS + Mask Grounding': dict(
-        config='cris.py',
-        options={'model.auxiliary_head': [dict(grounding, loss_weight=0.01)]},
-        reference='CRIS',
-        seeds=1,
-    ),
+    'CRIS + Mask Grounding': dict(config='cris.py', options=grounded, reference='CRIS', seeds=1),
     'CRIS + MaskRIS': dict(config='cris.py', options=equal, reference='CRIS', seeds=1),
     'DETRIS': dict(config='detris.py', seeds=1),
-    'DETRIS + Mask Grounding': dict(
-        config='detris.py',
-        options={'model.auxiliary_head': [dict(grounding, loss_weight=0.01)]},
-        reference='DETRIS',
-        seeds=1,
-    ),
+    'DETRIS + Mask Grounding': dict(config='detris.py', options=grounded, reference='DETRIS', seeds=1),
     'DETRIS + MaskRIS': dict(config='detris.py', options=equal, reference='DETRIS', seeds=1),
 }
