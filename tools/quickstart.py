@@ -34,7 +34,7 @@ class Plan:
     data: str | None = 'data/synthetic_easy'  # None: inside the work dir
     counts: dict[str, int] = field(default_factory=dict)  # split -> images, where not the generator's default
     options: tuple[str, ...] = ()  # NAME=VALUE, instead of the config's
-    processes: int = 2  # of the training on CPUs; they share the batch
+    processes: int = 2  # on CPUs; they share the batch of the training
 
 
 TINY = 'configs/magnet_tiny_synthetic.py'
@@ -196,14 +196,11 @@ def prepare_work_dir(plan: Plan, work_dir: Path, config: dict) -> None:
     stamp.write_text(settings, encoding='utf-8')
 
 
-def training_command(plan: Plan, batch_size: int, on_gpu: bool) -> list[str]:
-    """The start of the training: one process, or as many on CPUs as the plan says."""
-    processes = 1 if on_gpu else min(plan.processes, os.cpu_count() or 1)
+def tool_command(tool: str, files: Sequence[str | Path], processes: int) -> list[str | Path]:
+    """The start of `train` or `test`: one process, or several on CPUs."""
     if processes == 1:
-        options = ['--cfg-options', *plan.options] if plan.options else []
-        return [sys.executable, 'tools/train.py', plan.config, *options]
-    shared = [f'train_dataloader.batch_size={batch_size // processes}', 'train_dataloader.num_workers=1']
-    return ['bash', 'tools/dist_train.sh', plan.config, str(processes), '--cfg-options', *shared, *plan.options]
+        return [sys.executable, f'tools/{tool}.py', *files]
+    return ['bash', f'tools/dist_{tool}.sh', *files, str(processes)]
 
 
 def find_checkpoint(work_dir: Path) -> Path | None:
@@ -214,14 +211,17 @@ def find_checkpoint(work_dir: Path) -> Path | None:
     return best or (last if last is not None and last.is_file() else None)
 
 
-def train(plan: Plan, work_dir: Path, data: Path, batch_size: int, device: list[str], on_gpu: bool) -> Path:
+def train(plan: Plan, work_dir: Path, data: Path, batch_size: int, device: list[str], processes: int) -> Path:
     """Train, or go on; returns the best checkpoint."""
     finished = work_dir / 'finished'
     if finished.exists() and (checkpoint := find_checkpoint(work_dir)):
         print(f'    finished earlier: {shown(checkpoint)}')
         return checkpoint
-    command = training_command(plan, batch_size, on_gpu)
-    command += ['--work-dir', str(work_dir), '--data-root', str(data), '--resume', *device]
+    command = tool_command('train', [plan.config], processes)
+    command += ['--work-dir', work_dir, '--data-root', data, '--resume', *device]
+    shared = [f'train_dataloader.batch_size={batch_size // processes}', 'train_dataloader.num_workers=1']
+    options = [*(shared if processes > 1 else []), *plan.options]
+    command += ['--cfg-options', *options] if options else []
     run_stage('training', command, work_dir / 'train.log')
     if (checkpoint := find_checkpoint(work_dir)) is None:
         raise StageError(f'training left no checkpoint (all output: {shown(work_dir / "train.log")})')
@@ -251,6 +251,7 @@ def quickstart(args: argparse.Namespace) -> None:
     data = ROOT / plan.data if plan.data else work_dir / 'data'
     on_gpu = args.device != 'cpu' and (args.device == 'cuda' or torch.cuda.is_available())
     device = ['--device', 'cuda' if on_gpu else 'cpu']
+    processes = 1 if on_gpu else min(plan.processes, os.cpu_count() or 1)
     prepare_work_dir(plan, work_dir, config.to_dict())
 
     heading(f'data: {shown(data)} (under a minute)')
@@ -259,10 +260,10 @@ def quickstart(args: argparse.Namespace) -> None:
     run_stage('data', generate, work_dir / 'data.log')
 
     heading(f'training: {plan.config} ({plan.duration} on two CPU cores)')
-    checkpoint = train(plan, work_dir, data, config.train_dataloader.batch_size, device, on_gpu)
+    checkpoint = train(plan, work_dir, data, config.train_dataloader.batch_size, device, processes)
 
     heading('scores: val, testA and testB, then val with the expressions of each image swapped (a minute)')
-    score: list[str | Path] = [sys.executable, 'tools/test.py', plan.config, checkpoint, '--data-root', data, *device]
+    score = [*tool_command('test', [plan.config, checkpoint], processes), '--data-root', data, *device]
     files = [work_dir / 'scores.json', work_dir / 'scores_swapped.json']
     show = ['--show-dir', work_dir / 'images', '--show-limit', '8']
     swapped: list[str | Path] = ['--split', 'val', '--swap-expressions']

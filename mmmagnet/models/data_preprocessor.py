@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,13 +34,14 @@ class ReferringPreProcessor(SegDataPreProcessor):
         pad_val: Value of padded pixels, after normalisation.
         seg_pad_val: Value of padded pixels of the mask. 255 is unknown, and counts in no loss.
         test_cfg: ``size`` or ``size_divisor`` of padding when testing; predictions leave it out again.
-        trim_words: Whether to trim. `torch.compile` compiles again for each new length, so set it to False there.
-            `ReferringSegmentor` asks for False where a part reads padded words.
+        trim_words: Whether to trim. `ReferringSegmentor` asks for False where a part reads padded words.
+        words_divisor: Trimmed lengths are multiples of it. `torch.compile` compiles again for each new length, so set
+            it to 4 or more there.
         share_images: Whether equal images of a test batch are encoded once, for a `ReferringSegmentor` only. It pays
             where no text reaches the image encoder: CARIS, CRIS. Without effect beside `test_cfg`.
 
     Raises:
-        ValueError: If both `size` and `size_divisor` are given.
+        ValueError: If both `size` and `size_divisor` are given, or `words_divisor` is below 1.
 
     Example:
         >>> preprocessor = ReferringPreProcessor(mean=[123.7, 116.3, 103.5], std=[58.4, 57.1, 57.4], bgr_to_rgb=True)
@@ -57,11 +59,14 @@ class ReferringPreProcessor(SegDataPreProcessor):
         seg_pad_val: int = 255,
         test_cfg: dict | None = None,
         trim_words: bool = True,
+        words_divisor: int = 1,
         share_images: bool = False,
     ) -> None:
         size_divisor = size_divisor or 1
         if size is not None and size_divisor > 1:
             raise ValueError(f'size={size!r} and size_divisor={size_divisor}: give one of them')
+        if words_divisor < 1:
+            raise ValueError(f'words_divisor={words_divisor}: expected 1 or more')
         super().__init__(
             mean=mean,
             std=std,
@@ -75,6 +80,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
         # an argument of MMEngine's that mmseg's does not hand on: a batch goes to the GPU while the last step runs
         self._non_blocking = True
         self.trim_words = trim_words
+        self.words_divisor = words_divisor
         self.share_images = share_images
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
@@ -90,7 +96,7 @@ class ReferringPreProcessor(SegDataPreProcessor):
             with `input_ids` and `word_mask` of one length, L or less, and, of shared images, `image_index`.
         """
         samples = data.get('data_samples')
-        length = _longest(samples) if self.trim_words else None
+        length = _longest(samples, self.words_divisor) if self.trim_words else None
         places = None
         if self.share_images and samples and not (training or self.test_cfg or 'image_index' in samples[0]):
             images, places = _distinct(data['inputs'])
@@ -136,13 +142,13 @@ def _expressions(sample: SegDataSample) -> list[SegDataSample]:
     return samples
 
 
-def _longest(samples: Sequence[Any] | None) -> int | None:
-    """Words up to the last real one of all expressions; None where that is not known without waiting for a device."""
+def _longest(samples: Sequence[Any] | None, divisor: int) -> int | None:
+    """Words up to the last real one of all expressions, rounded up; None where telling would wait for a device."""
     masks = [sample.get('word_mask') for sample in samples or []]
     if not masks or any(mask is None or not mask.is_cpu or mask.shape != masks[0].shape for mask in masks):
         return None
     real = torch.stack(masks).flatten(0, -2).any(0).nonzero()
-    return int(real[-1]) + 1 if len(real) else None
+    return math.ceil((int(real[-1]) + 1) / divisor) * divisor if len(real) else None
 
 
 @MODELS.register_module()

@@ -97,11 +97,13 @@ def through(preprocessor, tiny_batch, training):
 
 @pytest.mark.parametrize('training', [True, False])
 @pytest.mark.parametrize('kind', ['ReferringPreProcessor', 'MultiSizePreProcessor'])
-@pytest.mark.parametrize(('trim_words', 'length'), [(True, 6), (False, 20)])
-def test_length_of_words(trim_words, length, kind, training, at, tiny_batch):
+@pytest.mark.parametrize(
+    ('trim_words', 'divisor', 'length'), [(True, 1, 6), (True, 3, 6), (True, 4, 8), (True, 32, 20), (False, 4, 20)]
+)
+def test_length_of_words(trim_words, divisor, length, kind, training, at, tiny_batch):
     at(0)
     sizes = dict(sizes=(64,)) if kind == 'MultiSizePreProcessor' else {}
-    preprocessor = MODELS.build(dict(type=kind, trim_words=trim_words, **sizes))
+    preprocessor = MODELS.build(dict(type=kind, trim_words=trim_words, words_divisor=divisor, **sizes))
     data = through(preprocessor, tiny_batch, training)
     for sample, whole in zip(data['data_samples'], tiny_batch(length=20)[1], strict=True):
         assert sample.input_ids.equal(whole.input_ids[:length])

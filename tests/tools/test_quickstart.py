@@ -79,34 +79,40 @@ def test_progress(quickstart, line, progress):
     assert quickstart.progress_of(line) == progress
 
 
+LONG, QUICK = 'configs/magnet_tiny_synthetic.py', 'configs/magnet_tiny_quickstart.py'
+SHARED = '--cfg-options train_dataloader.batch_size={batch} train_dataloader.num_workers=1'
+
+
 @pytest.mark.parametrize(
-    ('arguments', 'training'),
+    ('arguments', 'training', 'options', 'scoring'),
     [
         (
             ['--long', '--device', 'cpu'],
-            'bash tools/dist_train.sh configs/magnet_tiny_synthetic.py 2 --cfg-options train_dataloader.batch_size=16 '
-            'train_dataloader.num_workers=1 '
-            '--work-dir {work} --data-root {root}/data/synthetic_easy --resume --device cpu',
+            f'bash tools/dist_train.sh {LONG} 2 --work-dir {{work}} --data-root {{root}}/data/synthetic_easy',
+            SHARED.format(batch=16),
+            f'bash tools/dist_test.sh {LONG} {{best}} 2',
         ),
         (
             ['--device', 'cpu'],
-            'bash tools/dist_train.sh configs/magnet_tiny_quickstart.py 2 --cfg-options train_dataloader.batch_size=8 '
-            'train_dataloader.num_workers=1 '
-            '--work-dir {work} --data-root {root}/data/synthetic_quickstart --resume --device cpu',
+            f'bash tools/dist_train.sh {QUICK} 2 --work-dir {{work}} --data-root {{root}}/data/synthetic_quickstart',
+            SHARED.format(batch=8),
+            f'bash tools/dist_test.sh {QUICK} {{best}} 2',
         ),
         (
             ['--smoke', '--device', 'cuda'],
-            '{python} tools/train.py configs/magnet_tiny_synthetic.py --cfg-options train_cfg.max_epochs=1 '
-            '--work-dir {work} --data-root {work}/data --resume --device cuda',
+            f'{{python}} tools/train.py {LONG} --work-dir {{work}} --data-root {{work}}/data',
+            '--cfg-options train_cfg.max_epochs=1',
+            f'{{python}} tools/test.py {LONG} {{best}}',
         ),
     ],
 )
-def test_stages(quickstart, stages, tmp_path, capsys, arguments, training):
+def test_stages(quickstart, stages, tmp_path, capsys, arguments, training, options, scoring):
     assert quickstart.main([*arguments, '--work-dir', 'work']) == 0
-    names = {'work': tmp_path / 'work', 'root': ROOT, 'python': sys.executable}
+    best = tmp_path / 'work' / 'best_ref_oIoU_epoch_2.pth'
+    names = {'work': tmp_path / 'work', 'root': ROOT, 'python': sys.executable, 'best': best}
     assert list(stages) == ['data', 'training', 'scores', 'swapped']
-    assert stages['training'] == training.format(**names)
-    assert str(tmp_path / 'work' / 'best_ref_oIoU_epoch_2.pth') in stages['swapped']
+    assert stages['training'] == f'{training.format(**names)} --resume {" ".join(arguments[-2:])} {options}'
+    assert all(stages[name].startswith(f'{scoring.format(**names)} --data-root ') for name in ('scores', 'swapped'))
     assert '--split val testA testB' in stages['scores']
     *_, checkpoint, log, images, following = capsys.readouterr().out.splitlines()
     assert checkpoint.split() == ['checkpoint', 'work/best_ref_oIoU_epoch_2.pth']

@@ -60,7 +60,8 @@ class LAVTHead(ReferringDecodeHead):
 
     def forward(self, inputs: Features | Sequence[Tensor]) -> Decoded:
         """Decode maps (B, C_i, H_i, W_i), fine to coarse; `logits` are (B, 2, H_1, W_1)."""
-        maps = self.features(inputs).maps
+        # tokens seen as maps have their channels last in memory, where CPUs take longer for convolutions
+        maps = [feature.contiguous() for feature in self.features(inputs).maps]
         decoded = maps[-1]
         for scale, finer in zip(self.scales, reversed(maps[:-1]), strict=True):
             decoded = self.resize(decoded, finer.shape[2:])

@@ -42,31 +42,29 @@ class WindowAttention(nn.Module):
         """Map (B, H, W, C) -> (B, H, W, C). Sides that M does not divide are padded right and below."""
         batch, height, width, channels = image.shape
         size, shift = self.window_size, self.shift_size
-        bottom, right = -height % size, -width % size
-        if bottom or right:
-            image = F.pad(image, (0, 0, 0, right, 0, bottom))
+        qkv = pad_tokens(self.qkv(image), -height % size, -width % size, self.qkv.bias)
         if shift:
-            image = image.roll((-shift, -shift), dims=(1, 2))
-        rows, columns = image.shape[1] // size, image.shape[2] // size
+            qkv = qkv.roll((-shift, -shift), dims=(1, 2))
+        rows, columns = qkv.shape[1] // size, qkv.shape[2] // size
 
         # (B, rows, M, columns, M, 3, heads, c) -> q, k, v of (B * windows, heads, M * M, c): four axes are fused.
         # Shifted windows differ in what they mask, images do not: (B, windows * heads, M * M, c)
         windows, heads = rows * columns, self.num_heads
         groups = (batch, windows * heads) if shift else (batch * windows, heads)
-        qkv = self.qkv(image).view(batch, rows, size, columns, size, 3, heads, -1)
+        qkv = qkv.view(batch, rows, size, columns, size, 3, heads, -1)
         query, key, value = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, *groups, size * size, -1).unbind(0)
 
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1).to(query.dtype)
         if shift:
-            mask = shift_mask(image.shape[1], image.shape[2], size, shift, image.device).to(query.dtype)
+            mask = shift_mask(rows * size, columns * size, size, shift, image.device).to(query.dtype)
             bias = (bias + mask.unsqueeze(1)).flatten(0, 1)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.unsqueeze(0))
 
         attended = attended.reshape(batch, rows, columns, heads, size, size, -1)
-        image = self.proj(attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * size, columns * size, channels))
+        attended = attended.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, rows * size, columns * size, channels)
         if shift:
-            image = image.roll((shift, shift), dims=(1, 2))
-        return image[:, :height, :width] if bottom or right else image
+            attended = attended.roll((shift, shift), dims=(1, 2))
+        return self.proj(attended[:, :height, :width])
 
 
 class SwinBlock(nn.Module):
@@ -97,6 +95,17 @@ class SwinBlock(nn.Module):
         """Map (B, H, W, C) -> (B, H, W, C)."""
         image = image + self.drop_path(self.attn(self.norm1(image)))
         return image + self.drop_path(self.mlp(self.norm2(image)))
+
+
+def pad_tokens(tokens: Tensor, bottom: int, right: int, bias: Tensor) -> Tensor:
+    """Pad a map (B, H, W, C) below and to the right with `bias`, which is what a linear layer makes of zeros."""
+    batch, height, width, _ = tokens.shape
+    bias = bias.to(tokens.dtype)
+    if right:
+        tokens = torch.cat([tokens, bias.expand(batch, height, right, -1)], dim=2)
+    if bottom:
+        tokens = torch.cat([tokens, bias.expand(batch, bottom, width + right, -1)], dim=1)
+    return tokens
 
 
 def relative_position_index(size: int) -> Tensor:
