@@ -140,7 +140,7 @@ def run_stage(name: str, command: Sequence[str | Path], log: Path) -> None:
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONUNBUFFERED': '1', 'PYTHON': sys.executable}
     environment.setdefault('OMP_WAIT_POLICY', 'passive')  # spinning threads stall each other on a busy machine
     environment.setdefault('OMP_NUM_THREADS', str(min(2, os.cpu_count() or 1)))
-    display, last = Display(), ['']
+    display, last, reported = Display(), [''], False
     with (
         log.open('w', encoding='utf-8') as file,
         subprocess.Popen(
@@ -160,7 +160,8 @@ def run_stage(name: str, command: Sequence[str | Path], log: Path) -> None:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
-                last = [*last[-9:], line]
+                reported = reported or 'torch/distributed/elastic/' in line  # torchrun, after the tool's own error
+                last = last if reported else [*last[-9:], line]
                 if progress := progress_of(line.strip()):
                     display.show(*progress)
             process.wait()

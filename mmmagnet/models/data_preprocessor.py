@@ -35,8 +35,8 @@ class ReferringPreProcessor(SegDataPreProcessor):
         seg_pad_val: Value of padded pixels of the mask. 255 is unknown, and counts in no loss.
         test_cfg: ``size`` or ``size_divisor`` of padding when testing; predictions leave it out again.
         trim_words: Whether to trim. `ReferringSegmentor` asks for False where a part reads padded words.
-        words_divisor: Trimmed lengths are multiples of it. `torch.compile` compiles again for each new length, so set
-            it to 4 or more there.
+        words_divisor: Trimmed lengths are multiples of it. `torch.compile` compiles again for each new length and keeps
+            8 versions, those of training and validation together: leave it few lengths, as 10 does with 20 words.
         share_images: Whether equal images of a test batch are encoded once, for a `ReferringSegmentor` only. It pays
             where no text reaches the image encoder: CARIS, CRIS. Without effect beside `test_cfg`.
 

@@ -180,6 +180,8 @@ def test_padding_as_mmseg_names_it(kind, divisor, at):
         return
     assert data['inputs'].shape == (2, 3, 80, 96)
     assert (data['inputs'][..., 64:] == 7).all() and (mask[..., 64:] == 1).all()
+    with pytest.raises(ValueError, match='words_divisor=0'):
+        MODELS.build({'type': kind, **sizes, 'words_divisor': 0})
     with pytest.raises(ValueError, match='size_divisor=32: give one of them'):
         MODELS.build({'type': kind, **sizes, **PADDED, 'size_divisor': 32})
 

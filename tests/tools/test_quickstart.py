@@ -178,6 +178,13 @@ def test_failing_stage_shows_its_last_lines(quickstart, tmp_path, capfd):
     assert len((tmp_path / 'data.log').read_text().splitlines()) == 101
 
 
+def test_failing_stage_shows_its_error_before_the_report_of_torchrun(quickstart, tmp_path, capfd):
+    script = 'echo "error: the cause"; echo "E1130 torch/distributed/elastic/api.py:1] failed"; seq 40; exit 1'
+    with pytest.raises(quickstart.StageError):
+        quickstart.run_stage('scores', ['sh', '-c', script], tmp_path / 'scores.log')
+    assert capfd.readouterr().err == 'error: the cause\n'
+
+
 def test_a_log_has_a_line_now_and_then(quickstart, capsys):
     display = quickstart.Display(every=3600)
     for text, stays in (('one', False), ('two', False), ('three', True)):

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import gelu, layer_norm, pad
 
 from mmmagnet.models.layers import SwinBlock, WindowAttention
+from mmmagnet.models.layers.window_attention import pad_tokens
 
 # height, width, window: divided or not, several windows or one, smaller than the window, thin, window odd and one
 SIZES = [(4, 4, 2), (8, 4, 4), (5, 7, 4), (3, 2, 4), (1, 6, 3), (6, 6, 3), (7, 7, 3), (2, 3, 1)]
@@ -48,9 +49,20 @@ def reference(layer, image, shift):
 @pytest.mark.parametrize(('height', 'width', 'window'), SIZES)
 def test_window_attention(height, width, window, shift, randomised):
     layer = randomised(WindowAttention(4, 2, window, shift))
-    image = torch.randn(2, height, width, 4, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(layer(image), reference(layer, image, window // 2 if shift else 0))
+    image = torch.randn(2, height, width, 4, dtype=torch.float64, requires_grad=True)
+    results = layer(image), reference(layer, image, window // 2 if shift else 0)
+    torch.testing.assert_close(*results)
+    grad = torch.randn_like(image)
+    found, expected = (
+        torch.autograd.grad(result, [image, *layer.parameters()], grad, materialize_grads=True) for result in results
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_padding_keeps_the_precision():
+    padded = pad_tokens(torch.zeros(1, 3, 2, 6, dtype=torch.bfloat16), 1, 2, torch.ones(6))
+    assert padded.dtype == torch.bfloat16
+    assert padded.sum((0, 3)).tolist() == [[0, 0, 6, 6]] * 3 + [[6] * 4]
 
 
 @pytest.mark.parametrize('shift', [False, True])
