@@ -267,15 +267,13 @@ def quickstart(args: argparse.Namespace) -> None:
     score = [*tool_command('test', [plan.config, checkpoint], processes), '--data-root', data, *device]
     files = [work_dir / 'scores.json', work_dir / 'scores_swapped.json']
     show = ['--show-dir', work_dir / 'images', '--show-limit', '8']
-    swapped: list[str | Path] = ['--split', 'val', '--swap-expressions']
-    passes = [['--split', 'val', 'testA', 'testB', *show], swapped]
-    for file, more in zip(files, passes, strict=True):
-        where = ['--work-dir', work_dir / 'test', '--metrics-out', file]
-        run_stage('scores', [*score, *where, *more], file.with_suffix('.log'))
+    splits: list[list[str | Path]] = [['val', 'testA', 'testB', *show], ['val', '--swap-expressions']]
+    for file, more in zip(files, splits, strict=True):
+        command = [*score, '--work-dir', work_dir / 'test', '--metrics-out', file, '--split', *more]
+        run_stage('scores', command, file.with_suffix('.log'))
 
     heading(f'done in {(time.monotonic() - began) / 60:.1f} minutes')
-    smoke = args.plan == 'smoke'
-    print('    a smoke run: a network trained on so little cannot score\n' if smoke else '', flush=True)
+    print('    a smoke run: a network trained on so little cannot score\n' if args.plan == 'smoke' else '', flush=True)
     subprocess.run([sys.executable, ROOT / 'tools/analysis_tools/score_table.py', *files], check=True)
     print(f'\ncheckpoint  {shown(checkpoint)}\nlog         {shown(work_dir / "train.log")}')
     print(f'images      {shown(work_dir / "images")}\ntry next    {next_command(data, checkpoint)}')

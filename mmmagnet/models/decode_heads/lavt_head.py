@@ -61,9 +61,7 @@ class LAVTHead(ReferringDecodeHead):
     def forward(self, inputs: Features | Sequence[Tensor]) -> Decoded:
         """Decode maps (B, C_i, H_i, W_i), fine to coarse; `logits` are (B, 2, H_1, W_1)."""
         maps = self.features(inputs).maps
-        if (
-            maps[0].device.type == 'cpu'
-        ):  # tokens seen as maps have their channels last, which is slower there
+        if maps[0].device.type == 'cpu':  # tokens seen as maps have their channels last, which is slower there
             maps = [feature.contiguous() for feature in maps]
         decoded = maps[-1]
         for scale, finer in zip(self.scales, reversed(maps[:-1]), strict=True):
