@@ -111,6 +111,11 @@ def test_length_of_words(trim_words, divisor, length, kind, training, at, tiny_b
         assert sample.gt_sem_seg.data.equal(whole.gt_sem_seg.data)
 
 
+def test_a_divisor_of_words_is_at_least_one():
+    with pytest.raises(ValueError, match='words_divisor=0'):
+        ReferringPreProcessor(words_divisor=0)
+
+
 @pytest.mark.parametrize('samples', ['without words', 'one without', 'no real words', 'none'])
 def test_nothing_to_go_by(samples, tiny_batch):
     inputs, given = tiny_batch(length=20)
@@ -180,8 +185,6 @@ def test_padding_as_mmseg_names_it(kind, divisor, at):
         return
     assert data['inputs'].shape == (2, 3, 80, 96)
     assert (data['inputs'][..., 64:] == 7).all() and (mask[..., 64:] == 1).all()
-    with pytest.raises(ValueError, match='words_divisor=0'):
-        MODELS.build({'type': kind, **sizes, 'words_divisor': 0})
     with pytest.raises(ValueError, match='size_divisor=32: give one of them'):
         MODELS.build({'type': kind, **sizes, **PADDED, 'size_divisor': 32})
 

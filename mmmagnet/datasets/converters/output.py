@@ -160,7 +160,7 @@ def write_set(
         if images.is_dir():
             try:
                 (folder / 'images').symlink_to(images.resolve(), target_is_directory=True)
-            except (OSError, NotImplementedError) as error:  # Python's own, of a system without links
+            except OSError as error:  # a file system without links, or no right to make one
                 conversion.warnings.append(
                     f'{images}: cannot be linked there ({error}): copy or move the images to {linked}, or train with '
                     f'data_prefix=dict(img_path={str(images.resolve())!r}) in the datasets of the config'
