@@ -12,6 +12,8 @@ from .checkpointing import checkpointed
 from .deformable_attention import DeformableAttention, reference_points
 from .positions import sine_positions_2d
 
+_BLOCK = 1024  # tokens of a batch that an FFN takes at a time on CPUs, so that its hidden values stay in the cache
+
 
 class PixelDecoderLayer(nn.Module):
     """Deformable self-attention over all scales, then an FFN; both post-norm.
@@ -34,7 +36,15 @@ class PixelDecoderLayer(nn.Module):
 
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
         """Tokens of all scales, (B, N, E) -> (B, N, E); `positions` (N, E); `reference` (N, 2)."""
-        tokens = self.norm1(tokens + self.attention(tokens + positions, tokens, reference, shapes))
+        read = self.attention(tokens + positions, tokens, reference, shapes)
+        if tokens.device.type != 'cpu':
+            return self._finish(tokens, read)
+        block = max(_BLOCK // len(tokens), 1)
+        parts = zip(tokens.split(block, dim=1), read.split(block, dim=1), strict=True)
+        return torch.cat([self._finish(*part) for part in parts], dim=1)
+
+    def _finish(self, tokens: Tensor, read: Tensor) -> Tensor:
+        tokens = self.norm1(tokens + read)
         return self.norm2(tokens + self.linear2(F.relu(self.linear1(tokens))))
 
 

@@ -1,5 +1,6 @@
 """Pixel decoder: order and shapes of the scales, and one layer written out."""
 
+import pytest
 import torch
 from torch.nn.functional import layer_norm
 
@@ -32,7 +33,10 @@ def test_without_layers_it_projects():
     torch.testing.assert_close(mask_features, model.mask_features(scales[-1]))
 
 
-def test_one_layer(randomised):
+@pytest.mark.parametrize('block', [1024, 14, 1], ids=['whole', 'blocks of seven', 'single tokens'])
+def test_one_layer(randomised, block, monkeypatch):
+    """Tokens of a CPU are mixed block by block."""
+    monkeypatch.setattr('mmmagnet.models.layers.pixel_decoder._BLOCK', block)
     model, inputs = randomised(decoder(1)), [feature.double() for feature in features()]
     maps = [projection(feature) for projection, feature in zip(model.projections, reversed(inputs), strict=True)]
     shapes = SHAPES[::-1]
