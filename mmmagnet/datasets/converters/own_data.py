@@ -134,6 +134,13 @@ def _value(record: Any, field: str) -> Any:
     return record
 
 
+def _fields(record: dict[str, Any]) -> list[str]:
+    inner = {name: value if isinstance(value, dict) else {} for name, value in record.items()}
+    return [f'{name}.{last}' for name, names in inner.items() for last in names] + [
+        name for name, names in inner.items() if not names
+    ]
+
+
 def words_of(record: dict[str, Any], field: str, where: str) -> list[str]:
     """The expressions in a field, each line of a text or entry of a list; none where it is missing or blank.
 
@@ -169,7 +176,7 @@ def find_field(records: Iterable[dict[str, Any]], fields: tuple[str, ...], sourc
     for field in fields:
         if any(_value(record, field) for record in records):
             return field
-    there = ', '.join(sorted({short(name) for record in records[:100] for name in record})) or 'none'
+    there = ', '.join(sorted({short(name) for record in records[:100] for name in _fields(record)})) or 'none'
     raise DataError(
         f'{source}: no object has words in {" or ".join(fields)}: name another by --field; fields there: {there:.200}; '
         '--field category takes the names of the categories'

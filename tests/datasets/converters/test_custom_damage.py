@@ -135,3 +135,12 @@ def test_field_that_no_object_has(form, images, tmp_path):
     message = rf"no object has words in attributes\.WRONG: name another by --field; fields there: .*'{there}'"
     with pytest.raises(DataError, match=message):
         convert_custom([(None, source)], tmp_path / 'out', images, field='attributes.WRONG')
+
+
+def test_fields_of_records_are_named_with_dots(images, tmp_path):
+    content = coco()
+    for annotation in content['annotations']:
+        annotation['attributes'] = {'said': annotation.pop('caption', 'left cup'), 'sure': True}
+    source = write_json(tmp_path / 'x.json', content)
+    with pytest.raises(DataError, match="'attributes.said', 'attributes.sure'"):
+        convert_custom([(None, source)], tmp_path / 'out', images)
