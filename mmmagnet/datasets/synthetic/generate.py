@@ -35,7 +35,7 @@ class SyntheticSet:
     """Parameters that determine the content of a set.
 
     Args:
-        level: 'easy' or 'full'.
+        level: A name in `LEVELS`: 'easy', 'relations' or 'full'.
         seed: Seed of every image, together with its split and its index.
         size: Side S of the images in pixels, 48 to 1024.
         counts: Number of images by split.

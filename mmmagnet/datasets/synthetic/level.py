@@ -1,14 +1,14 @@
-"""The two levels of difficulty: words for attributes, sizes, counts, splits."""
+"""The levels of difficulty: words for attributes, sizes, counts, splits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SPLITS = ('train', 'val', 'testA', 'testB')
 """Names of the splits; the place of a split here is its number in the random seed of an image."""
 
 SHAPES = ('circle', 'square', 'triangle', 'cross', 'star', 'diamond', 'ring')
-"""Words for shapes; COCO category ids are places here plus one, at both levels."""
+"""Words for shapes; COCO category ids are places here plus one, at all levels."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     'red': (216, 34, 34),
@@ -143,4 +143,6 @@ FULL = Level(
     vary_size=False,
 )
 
-LEVELS = {level.name: level for level in (EASY, FULL)}
+RELATED = replace(EASY, name='relations', num_objects=(3, 5), families={'relation': 1.0})
+
+LEVELS = {level.name: level for level in (EASY, RELATED, FULL)}

@@ -35,7 +35,7 @@ def read(level: str, root: Path) -> Folder:
     return Folder(level, root, json.loads((root / 'instances.json').read_text(encoding='utf-8')), refs)
 
 
-@pytest.fixture(scope='session', params=['easy', 'full'])
+@pytest.fixture(scope='session', params=['easy', 'relations', 'full'])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     out = tmp_path_factory.mktemp('synthetic') / request.param
     assert generate_set(default_set(request.param, seed=3, counts=COUNTS), out)

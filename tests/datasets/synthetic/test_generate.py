@@ -176,7 +176,7 @@ def test_interruption_leaves_nothing_behind(tmp_path, error):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'level': 'hard'}, 'level: .*easy, full'),
+        ({'level': 'hard'}, 'level: .*easy, relations, full'),
         ({'seed': -1}, 'seed: '),
         ({'size': 20}, 'size: .*48 to 1024'),
         ({'counts': {'train': 3}}, 'counts: '),
