@@ -123,6 +123,8 @@ MAIN_RUNS = ('LAVT', 'LAVT + Mask Grounding', 'MagNet', 'MagNet without Mask Gro
         ('grid_more.py', lambda name: name in MAIN_RUNS),
         ('grid_methods.py', lambda name: not name.startswith(('CRIS', 'DETRIS'))),
         ('grid_gradients.py', lambda name: True),
+        ('grid_pretrained.py', lambda name: True),
+        ('grid_data.py', lambda name: True),
     ],
 )
 def test_grids_of_the_ablation(name, is_repeated):
