@@ -142,5 +142,5 @@ def test_fields_of_records_are_named_with_dots(images, tmp_path):
     for annotation in content['annotations']:
         annotation['attributes'] = {'said': annotation.pop('caption', 'left cup'), 'sure': True}
     source = write_json(tmp_path / 'x.json', content)
-    with pytest.raises(DataError, match="'attributes.said', 'attributes.sure'"):
+    with pytest.raises(DataError, match=r"'attributes\.said', 'attributes\.sure'"):
         convert_custom([(None, source)], tmp_path / 'out', images)
