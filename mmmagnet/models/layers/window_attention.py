@@ -131,8 +131,9 @@ def shift_mask(height: int, width: int, size: int, shift: int, device: torch.dev
         (windows, M * M, M * M) float32: 0 where two positions belong together, -100 where they do not.
     """
     # the band of three that a row or column lies in; positions of different bands were not neighbours before
-    y = torch.bucketize(torch.arange(height), torch.tensor([height - size, height - shift]), right=True)
-    x = torch.bucketize(torch.arange(width), torch.tensor([width - size, width - shift]), right=True)
+    y, x = torch.arange(height, device=device), torch.arange(width, device=device)
+    y = (y >= height - size).int() + (y >= height - shift).int()
+    x = (x >= width - size).int() + (x >= width - shift).int()
     band = (
         (3 * y[:, None] + x)
         .view(height // size, size, width // size, size)
@@ -140,4 +141,4 @@ def shift_mask(height: int, width: int, size: int, shift: int, device: torch.dev
         .flatten(2)
         .flatten(0, 1)
     )
-    return ((band[:, :, None] != band[:, None, :]) * -100.0).to(device)
+    return (band[:, :, None] != band[:, None, :]) * -100.0
