@@ -1,12 +1,12 @@
-# Mask Grounding with less data, for tools/analysis_tools/ablation/ablate.py: the first N refs of synthetic.py, as many
-# steps. Compare with the same names in grid_methods.py, whose trainings see 14 400 refs once.
+# Mask Grounding with less data, for tools/analysis_tools/ablation/ablate.py: the first N refs of synthetic.py in as many
+# steps, 912 and 900. LAVT and its variant in grid_methods.py see 14 400 refs once.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3
 
 
 def first(refs, epochs):
-    """Options of a training on the first `refs` refs; its epochs have 900 steps together."""
+    """Options of a training on the first `refs` refs; an epoch has `refs` / 16 steps, rounded up."""
     return {
         'train_dataloader.dataset.indices': refs,
         'train_cfg.max_epochs': epochs,

@@ -134,10 +134,16 @@ def _value(record: Any, field: str) -> Any:
     return record
 
 
-def _fields(record: dict[str, Any]) -> list[str]:
-    inner = {name: value if isinstance(value, dict) else {} for name, value in record.items()}
-    return [f'{name}.{last}' for name, names in inner.items() for last in names] + [
-        name for name, names in inner.items() if not names
+def _text_fields(record: dict[str, Any]) -> list[str]:
+    """Names of the fields that hold text, as ``--field`` takes them."""
+    flat = {name: value for name, value in record.items() if not isinstance(value, dict)}
+    for name, inner in record.items():
+        if isinstance(inner, dict):
+            flat.update({f'{name}.{last}': value for last, value in inner.items()})
+    return [
+        name
+        for name, value in flat.items()
+        if isinstance((value or [''])[0] if isinstance(value, list) else value, str)
     ]
 
 
@@ -176,8 +182,8 @@ def find_field(records: Iterable[dict[str, Any]], fields: tuple[str, ...], sourc
     for field in fields:
         if any(_value(record, field) for record in records):
             return field
-    there = ', '.join(sorted({short(name) for record in records[:100] for name in _fields(record)})) or 'none'
+    there = ', '.join(sorted({short(name) for record in records[:100] for name in _text_fields(record)})) or 'none'
     raise DataError(
-        f'{source}: no object has words in {" or ".join(fields)}: name another by --field; fields there: {there:.200}; '
-        '--field category takes the names of the categories'
+        f'{source}: no object has words in {" or ".join(fields)}: name another by --field; fields of text '
+        f'there: {there:.200}; --field category takes the names of the categories'
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import torch
-from mmengine.hooks import RuntimeInfoHook
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -16,11 +17,11 @@ from mmmagnet.registry import HOOKS
 class LazyRuntimeInfoHook(RuntimeInfoHook):
     """MMEngine's `RuntimeInfoHook`, which reads the losses of several steps at once.
 
-    MMEngine's hook reads every loss in every step, and waits for the GPU each time. The histories that the log
-    averages are the same here, whenever the log is written.
+    MMEngine's hook reads every loss in every step, and waits for the GPU each time. What the log says and what a
+    checkpoint keeps of the losses is the same here.
 
     Args:
-        interval: Number of steps of an epoch between readings. The logger's interval should be a multiple of it.
+        interval: Number of steps between readings, at most. Losses are also read whenever the log is written.
 
     Raises:
         ValueError: If `interval` is not positive.
@@ -36,26 +37,33 @@ class LazyRuntimeInfoHook(RuntimeInfoHook):
         self.interval = interval
         self.pending: list[tuple[str, Tensor]] = []
 
+    def before_train(self, runner: Runner) -> None:
+        """Read when the log is written, too."""
+        super().before_train(runner)
+        self.interval = gcd(self.interval, *(hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)))
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         """Keep the losses of a step, and read all that are kept when it is time."""
         for name, value in (outputs or {}).items():
             if isinstance(value, Tensor):
-                self.pending.append((name, value.detach().float().mean()))
+                self.pending.append((f'train/{name}', value.detach().float().reshape(())))
             else:
                 runner.message_hub.update_scalar(f'train/{name}', value)
         if self.every_n_inner_iters(batch_idx, self.interval) or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self._read(runner)
 
-    def after_train(self, runner: Runner) -> None:
-        """Read what is left."""
-        self._read(runner)
-        super().after_train(runner)
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep the losses of all steps in a checkpoint."""
+        if self.pending:
+            self._read(runner)
+            checkpoint['message_hub'] = runner.message_hub.state_dict()
 
     def _read(self, runner: Runner) -> None:
         pending, self.pending = self.pending, []
         if pending:
-            values = torch.stack([value for _, value in pending]).tolist()
+            device = pending[0][1].device
+            values = torch.stack([value.to(device) for _, value in pending]).tolist()
             for (name, _), value in zip(pending, values, strict=True):
-                runner.message_hub.update_scalar(f'train/{name}', value)
+                runner.message_hub.update_scalar(name, value)

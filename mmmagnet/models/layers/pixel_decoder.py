@@ -37,9 +37,9 @@ class PixelDecoderLayer(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
         """Tokens of all scales, (B, N, E) -> (B, N, E); `positions` (N, E); `reference` (N, 2)."""
         read = self.attention(tokens + positions, tokens, reference, shapes)
-        if tokens.device.type != 'cpu':
+        if tokens.device.type != 'cpu' or torch.compiler.is_compiling():  # a graph is of any batch
             return self._finish(tokens, read)
-        block = max(_BLOCK // len(tokens), 1)
+        block = max(_BLOCK // max(len(tokens), 1), 1)
         parts = zip(tokens.split(block, dim=1), read.split(block, dim=1), strict=True)
         return torch.cat([self._finish(*part) for part in parts], dim=1)
 

@@ -132,7 +132,7 @@ def test_field_that_no_object_has(form, images, tmp_path):
     if form == 'LabelMe':
         write_json(images / '0.json', labelme(0))
     there = 'caption' if form == 'COCO' else 'description'
-    message = rf"no object has words in attributes\.WRONG: name another by --field; fields there: .*'{there}'"
+    message = rf"no object has words in attributes\.WRONG: name another by --field; fields of text there: .*'{there}'"
     with pytest.raises(DataError, match=message):
         convert_custom([(None, source)], tmp_path / 'out', images, field='attributes.WRONG')
 
@@ -140,7 +140,7 @@ def test_field_that_no_object_has(form, images, tmp_path):
 def test_fields_of_records_are_named_with_dots(images, tmp_path):
     content = coco()
     for annotation in content['annotations']:
-        annotation['attributes'] = {'said': annotation.pop('caption', 'left cup'), 'sure': True}
+        annotation['attributes'] = {'said': annotation.pop('caption', 'left cup'), 'tags': ['old'], 'sure': True}
     source = write_json(tmp_path / 'x.json', content)
-    with pytest.raises(DataError, match=r"'attributes\.said', 'attributes\.sure'"):
+    with pytest.raises(DataError, match=r"text there: 'attributes\.said', 'attributes\.tags', 'many';"):
         convert_custom([(None, source)], tmp_path / 'out', images)

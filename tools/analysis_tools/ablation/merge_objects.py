@@ -14,27 +14,32 @@ import shutil
 import sys
 from pathlib import Path
 
+from mmmagnet.datasets.converters.common import prepared_folder
+from mmmagnet.datasets.refs_io import read_refs
+from mmmagnet.utils.errors import DataError
+
 
 def merge_objects(root: Path, out: Path) -> int:
     """Read the prepared folder `root` and write the prepared folder `out`, whose images are a link to those of `root`.
 
     Raises:
-        FileNotFoundError: If `root` is not a prepared folder.
-        FileExistsError: If `out` exists.
+        DataError: If `root` is not a prepared folder of images that have objects.
+        FileExistsError: If `out` holds something.
     """
     objects: dict[int, list[int]] = {}
     for annotation in json.loads((root / 'instances.json').read_text(encoding='utf-8'))['annotations']:
         objects.setdefault(annotation['image_id'], []).append(annotation['id'])
-    with (root / 'refs.jsonl').open(encoding='utf-8') as lines:
-        refs = {ref['image_id']: ref for ref in map(json.loads, lines)}
-    out.mkdir(parents=True)
-    (out / 'images').symlink_to((root / 'images').resolve())
-    shutil.copy(root / 'instances.json', out)
-    with (out / 'refs.jsonl').open('w', encoding='utf-8') as file:
-        for number, (image_id, ref) in enumerate(refs.items()):
-            sentences = [{'sent_id': number, 'raw': 'object'}]
-            merged = {**ref, 'ref_id': number, 'ann_ids': objects[image_id], 'sentences': sentences}
-            file.write(json.dumps(merged) + '\n')
+    refs = {ref['image_id']: ref for _, ref in read_refs(root / 'refs.jsonl')}
+    if missing := refs.keys() - objects.keys():
+        raise DataError(f'{root}: image {min(missing)} has no object in instances.json')
+    with prepared_folder(out) as folder:
+        (folder / 'images').symlink_to((root / 'images').resolve())
+        shutil.copy(root / 'instances.json', folder)
+        with (folder / 'refs.jsonl').open('w', encoding='utf-8') as file:
+            for number, (image_id, ref) in enumerate(refs.items()):
+                sentences = [{'sent_id': number, 'raw': 'object'}]
+                merged = {**ref, 'ref_id': number, 'ann_ids': objects[image_id], 'sentences': sentences}
+                file.write(json.dumps(merged) + '\n')
     print(f'wrote {len(refs)} images to {out}')
     return 0
 

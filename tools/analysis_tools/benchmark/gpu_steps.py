@@ -294,11 +294,11 @@ def run_quickstart(setting: Setting) -> Iterator[Row]:
 
 
 STEPS = (
-    Step('parity cases', 40, check_parity),
-    Step('networks against the CPU', 110, check_networks),
-    Step('memory', 70, check_memory, needs_gpu=True),
+    Step('parity cases', 30, check_parity),
+    Step('networks against the CPU', 100, check_networks),
+    Step('memory', 50, check_memory, needs_gpu=True),
     Step('speed', 60, measure_speed),
-    Step('waits', 40, check_waits, needs_gpu=True),
-    Step('quickstart', 150, run_quickstart),
+    Step('waits', 30, check_waits, needs_gpu=True),
+    Step('quickstart', 140, run_quickstart),
     Step('speed, compiled', 70, partial(measure_speed, compiled=True)),
 )

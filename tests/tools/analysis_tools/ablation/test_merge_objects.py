@@ -27,3 +27,8 @@ def test_merged_set(tmp_path, capsys):
     assert 'merged' in capsys.readouterr().err
     assert main([str(tmp_path / 'nothing'), str(tmp_path / 'other')]) == 2
     assert not (tmp_path / 'other').exists()
+    refs = (root / 'refs.jsonl').read_text().splitlines()
+    (root / 'refs.jsonl').write_text('\n'.join([*refs, json.dumps({**json.loads(refs[-1]), 'image_id': 99})]))
+    assert main([str(root), str(tmp_path / 'other')]) == 2
+    assert 'image 99 has no object' in capsys.readouterr().err
+    assert not list(tmp_path.glob('other*'))
