@@ -1,5 +1,5 @@
-# Mask Grounding with less data, for tools/analysis_tools/ablation/ablate.py: the first N refs of synthetic.py in as many
-# steps, 912 and 900. LAVT and its variant in grid_methods.py see 14 400 refs once.
+# Mask Grounding with less data, for tools/analysis_tools/ablation/ablate.py: the first refs of synthetic.py in 912 and
+# 900 steps. LAVT and its variant in grid_methods.py see 14 400 refs once.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3

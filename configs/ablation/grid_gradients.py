@@ -1,5 +1,5 @@
 # What a constant weight of Mask Grounding does, and through which parts of LAVT, for
-# tools/analysis_tools/ablation/ablate.py. Where only the head learns from it, LAVT trains as without it, up to rounding.
+# tools/analysis_tools/ablation/ablate.py. Where only its head learns, LAVT trains as without it, up to rounding.
 splits = ['val', 'testB']
 reference = 'LAVT'
 seeds = 3
