@@ -140,15 +140,13 @@ def _compare_case(case: Case, setting: Setting, precision: str) -> Row:
     def arrays(model: Any, settings: Any) -> dict[str, Tensor]:
         loss = model.to(setting.device).decode_head.loss_by_feat
         model.decode_head.loss_by_feat = lambda decoded, masks: loss(decoded, masks.to(setting.device))
-        on_device = patch.object(torch, 'from_numpy', lambda array: from_numpy(array).to(setting.device))  # the inputs
-        with on_device:
+        with patch.object(torch, 'from_numpy', lambda array: from_numpy(array).to(setting.device)):  # the inputs
             found = setting.run(precision, case.converter.arrays, model, settings)
         return {name: (part.float() if part.dtype == torch.bfloat16 else part).cpu() for name, part in found.items()}
 
     published = load_config(ROOT / 'configs' / case.converter.config).model.to_dict()
     differences = compare(case._replace(converter=replace(case.converter, arrays=arrays)), published)
-    if precision != 'fp32':
-        differences = [difference._replace(tolerance=PARITY_BF16) for difference in differences]
+    differences = [part if precision == 'fp32' else part._replace(tolerance=PARITY_BF16) for part in differences]
     error, array = max((part.error / (part.tolerance * part.scale or 1), part.array) for part in differences)
     return {'passed': all(part.passed for part in differences), 'worst array': array, 'error / bound': error}
 
@@ -172,8 +170,8 @@ def _compare_network(network: Any, make: Any, expected: list[Tensor], setting: S
     setting.run(precision, step)
     losses += setting.run(precision, model.loss, *batch).values()
     finite = all(bool(value.isfinite().all()) for value in losses)
-    passed = finite and far[0] <= BOUNDS[precision][0] and far[1] <= BOUNDS[precision][1]
-    return {'passed': passed, 'finite': finite, 'logits': far[0], 'gradients': far[1]}
+    near = all(distance <= bound for distance, bound in zip(far, BOUNDS[precision], strict=True))
+    return {'passed': finite and near, 'finite': finite, 'logits': far[0], 'gradients': far[1]}
 
 
 def _results(model: Any, batch: Batch, setting: Setting, precision: str, device: str) -> list[Tensor]:
@@ -204,8 +202,7 @@ def _memory(setting: Setting, precision: str) -> Row:
     network = copy.deepcopy(network).to(setting.device)
     step = TrainingStep(network, _adamw(network), images, samples)
     setting.run(precision, step)
-    passes = partial(setting.run, precision, step.forward_backward)
-    measured = activation_bytes(network, passes, setting.device) / 2**20
+    measured = activation_bytes(network, partial(setting.run, precision, step.forward_backward), setting.device) / 2**20
     return {'predicted, MB': predicted, 'measured, MB': measured, 'ratio': measured / predicted}
 
 
@@ -213,9 +210,8 @@ def measure_speed(setting: Setting, compiled: bool = False) -> Iterator[Row]:
     """Images per second of MagNet in bf16 by each way of sampling, or by the default one with compiled encoders."""
     network, make = build(setting.small, 'magnet', compiled)
     network = copy.deepcopy(network).to(setting.device)
-    samplers = {'default': {}} if compiled else dict(SAMPLERS)
-    if setting.device == 'cpu' or sampling.compiled_kernel() is None:
-        samplers.pop('mmcv', None)
+    usable = setting.device != 'cpu' and sampling.compiled_kernel() is not None
+    samplers = {'default': {}} if compiled else {name: SAMPLERS[name] for name in SAMPLERS if usable or name != 'mmcv'}
     for mode in ('train', 'predict'):  # in this order: a network that predicts has no gradients from then on
         for batch in (2,) if setting.small else (8,) if compiled else (8, 1, 32):
             for sampler, replaced in samplers.items():
@@ -236,9 +232,9 @@ def _speed(network: Any, make: Any, setting: Setting, mode: str, batch: int) -> 
 
     began = time.perf_counter()
     run()
-    row = {'first call, seconds': time.perf_counter() - began}
+    first = time.perf_counter() - began
     seconds = median_seconds(run, 1 if setting.small else 7)
-    return {'images per second': batch / seconds, 'seconds': seconds, **row}
+    return {'images per second': batch / seconds, 'seconds': seconds, 'first call, seconds': first}
 
 
 def check_waits(setting: Setting) -> Iterator[Row]:
