@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -79,6 +80,6 @@ class AuxiliaryHead(BaseModule):
     reads_image = False
     reads_words = False
 
+    @abstractmethod
     def loss(self, inputs: AuxiliaryInputs) -> dict[str, Tensor]:
         """Losses of a batch, as scalars whose names contain "loss"; other scalars are logged."""
-        raise NotImplementedError

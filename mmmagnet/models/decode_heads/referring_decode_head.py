@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,10 +71,11 @@ class ReferringDecodeHead(BaseModule):
         self.feat_channels = feat_channels
         self.reads_maps: tuple[int, ...] = tuple(range(len(in_channels)))
 
+    @abstractmethod
     def forward(self, inputs: Features | Sequence[Tensor]) -> Any:
         """Decode features, or maps alone as mmseg's segmentors give them, to a `Decoded`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss_by_feat(self, decoded: Any, gt_masks: Tensor) -> dict[str, Tensor]:
         """Losses of a batch.
 
@@ -81,7 +83,6 @@ class ReferringDecodeHead(BaseModule):
             decoded: What `forward` returned.
             gt_masks: (B, 1, H, W) integers: 1 in the mask, 0 outside, 255 unknown.
         """
-        raise NotImplementedError
 
     def predict_by_feat(self, decoded: Any, size: Sequence[int]) -> Tensor:
         """Foreground logits (B, 1, H, W) in fp32 at a size (H, W); all background where there is no target.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 
 from mmengine.model import BaseModule
@@ -34,6 +35,7 @@ class FusionNeck(BaseModule):
         super().__init__(init_cfg)
         self.out_channels = tuple(out_channels)
 
+    @abstractmethod
     def fuse(self, stage: int, image: Tensor, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Exchange information between the encoders after a stage.
 
@@ -47,7 +49,6 @@ class FusionNeck(BaseModule):
             The decoder feature (B, C_i, H_i, W_i), the map that goes on to downsampling (B, H_i, W_i, C_i), and the
             words that go on to the next text stage (B, L, D).
         """
-        raise NotImplementedError
 
     def freeze_unread(self, maps: Collection[int], image: bool, words: bool) -> None:
         """Freeze the weights whose results no head reads; none by default.
