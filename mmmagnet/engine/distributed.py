@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import torch
 import torch.distributed as distributed
@@ -61,4 +62,7 @@ def close_distributed() -> None:
     """End a distributed run together; a process that exits while the group's threads live may abort."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
+        # Gloo's threads need Python's lock to free the last messages, while whoever frees the group holds the lock and
+        # waits for the threads.
+        time.sleep(0.5)
         distributed.destroy_process_group()

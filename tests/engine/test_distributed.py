@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
+
 import pytest
+import torch
+import torch.multiprocessing
 from mmengine.config import Config
 
 from mmmagnet.engine import distributed
-from mmmagnet.engine.distributed import setup_distributed
+from mmmagnet.engine.distributed import close_distributed, setup_distributed
 from mmmagnet.utils.errors import ConfigError
 
 
@@ -51,3 +55,23 @@ def test_a_launcher_that_did_not_start_the_process(monkeypatch, launcher, messag
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(ConfigError, match=f'{message}; for a single process leave --launcher out'):
         setup_distributed(Config(dict(launcher=launcher)))
+
+
+def train_and_close(rank, folder):
+    """Groups that are freed right after their last messages: without a pause, one of twenty hangs."""
+    faulthandler.dump_traceback_later(120, exit=True)
+    torch.set_num_threads(1)
+
+    def train(group):
+        torch.distributed.init_process_group('gloo', f'file://{folder}/{group}', rank=rank, world_size=2)
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(64, 64))
+        model(torch.randn(4, 64)).sum().backward()
+        close_distributed()
+
+    for group in range(20):
+        train(group)
+
+
+@pytest.mark.slow
+def test_groups_are_freed(tmp_path):
+    torch.multiprocessing.spawn(train_and_close, (tmp_path,), nprocs=2)

@@ -1,7 +1,6 @@
 """Every network trains under DDP without `find_unused_parameters`: each weight that requires a gradient gets one."""
 
-import socket
-import traceback
+import faulthandler
 
 import pytest
 import torch
@@ -10,13 +9,16 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from networks import build_small, network_names, small_batch
 
+from mmmagnet.engine.distributed import close_distributed
+
 pytestmark = pytest.mark.slow
 
 
-def train(rank, port, names, failures):
+def train(rank, folder, names):
     """Two steps of each network, of which the second fails where a gradient was missing in the first."""
+    faulthandler.dump_traceback_later(600, exit=True)  # a process that waits for the other one says where
     torch.set_num_threads(1)
-    torch.distributed.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    torch.distributed.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2)
     for name in names:
         torch.manual_seed(0)
         model = MMDistributedDataParallel(build_small(name).train(), find_unused_parameters=False)
@@ -26,17 +28,10 @@ def train(rank, port, names, failures):
             for _ in range(2):
                 losses = model.train_step(small_batch(), wrapper)
             assert losses['loss'].isfinite()
-        except Exception:
-            failures.put(f'{name}: {traceback.format_exc()[-600:]}')
-            break
-    torch.distributed.destroy_process_group()
+        except Exception as error:
+            raise AssertionError(name) from error
+    close_distributed()
 
 
-def test_two_processes():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    context = mp.get_context('spawn')
-    failures = context.SimpleQueue()
-    mp.spawn(train, (port, network_names(), failures), nprocs=2)
-    assert failures.empty(), failures.get()
+def test_two_processes(tmp_path):
+    mp.spawn(train, (tmp_path, network_names()), nprocs=2)
