@@ -40,7 +40,7 @@ EXTRAS = {
         'ipykernel>=6.29,<8',
         'ruff==0.17.6',  # exact: what these two report changes from one version to the next
         'mypy==2.4.1',
-        'pytest>=8.3,<10',
+        'pytest>=9,<10',
         'pytest-xdist>=3.7,<4',
         'hypothesis>=6.100,<7',
         'jsonschema>=4.20,<5',

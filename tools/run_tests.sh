@@ -25,8 +25,8 @@ check 'ruff check' ruff check .
 check 'ruff format' ruff format --check .
 check 'mypy' mypy
 [ -z "$site" ] || NO_MKDOCS_2_WARNING=1 check 'mkdocs' mkdocs build --strict --quiet --site-dir "$(mktemp -d)"
-check 'pytest' pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-  ${marks[@]+"${marks[@]}"} "$@"
+check 'pytest' pytest -q --durations=15 --numprocesses auto --maxprocesses 4 --max-worker-restart 0 \
+  --dist loadfile --no-loadscope-reorder ${marks[@]+"${marks[@]}"} "$@"
 
 printf '\n%s' "$summary"
 exit "$failed"
