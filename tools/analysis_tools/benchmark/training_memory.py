@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +15,60 @@ from mmseg.structures import SegDataSample
 from steps import TrainingStep, make_batch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.library import Library
 from torch.utils._pytree import tree_map
 
 from mmmagnet.utils.errors import ConfigError
+
+# Operations that autocast casts to fp32 on GPUs alone (PyTorch's "Autocast Op Reference").
+_FP32_ON_GPUS = (
+    *('acos', 'asin', 'cosh', 'cumprod', 'cumsum', 'dist', 'erfinv', 'exp', 'expm1', 'group_norm', 'layer_norm', 'log'),
+    *(
+        'log10',
+        'log1p',
+        'log2',
+        'log_softmax',
+        'norm',
+        'pow',
+        'reciprocal',
+        'rsqrt',
+        'sinh',
+        'softmax',
+        'softplus',
+        'sum',
+    ),
+    'tan',
+)
+
+
+@contextmanager
+def casts_of_gpus() -> Iterator[None]:
+    """Let the CPU's autocast cast to fp32 what autocast casts on GPUs.
+
+    Example:
+        >>> with casts_of_gpus(), torch.autocast('cpu', torch.bfloat16):
+        ...     torch.ones(2, dtype=torch.bfloat16).softmax(0).dtype
+        torch.float32
+    """
+    library = Library('aten', 'IMPL')  # it takes back what it replaces when it is deleted
+    for name in _FP32_ON_GPUS:
+        operation = getattr(torch.ops.aten, name)
+        for overload in operation.overloads():
+            library.impl(
+                f'{name}.{overload}'.removesuffix('.default'), _fp32(getattr(operation, overload)), 'AutocastCPU'
+            )
+    yield
+
+
+def _fp32(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def cast(value: Any) -> Any:
+        return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast('cpu', enabled=False):
+            return operation(*tree_map(cast, args), **tree_map(cast, kwargs))
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -61,7 +113,7 @@ def training_memory(
 ) -> TrainingMemory:
     """Memory and operations of a training step whose tensors have shapes only (PyTorch's `FakeTensorMode`).
 
-    The step need not fit into this machine. Its operations are those of a CPU.
+    The step need not fit into this machine. Its operations are those of a CPU, its types those of a GPU.
 
     Args:
         model: Segmentor on the CPU. It is unusable afterwards, as its weights keep only their shapes.
@@ -94,7 +146,7 @@ def training_memory(
         with mode:
             optimizer = make_optimizer(model)
             step = TrainingStep(model, optimizer, mode.from_tensor(inputs), samples)
-            with torch.autocast('cpu', dtype, enabled=dtype != torch.float32):
+            with torch.autocast('cpu', dtype, enabled=dtype != torch.float32), casts_of_gpus():
                 activations = activation_bytes(model, step.forward_backward, 'cpu')
                 gflops = count_gflops(step.forward_backward)
             optimizer.step()
