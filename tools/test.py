@@ -57,7 +57,7 @@ def test(args: argparse.Namespace) -> int:
     from mmengine.runner import Runner
 
     from mmmagnet.engine.checks import check_scoring, check_types
-    from mmmagnet.engine.distributed import close_distributed, setup_distributed
+    from mmmagnet.engine.distributed import closing_distributed, setup_distributed
     from mmmagnet.engine.hooks import ReferringVisualizationHook
     from mmmagnet.evaluation import ReferringSegMetric, describe_protocol, scoring_protocol
     from mmmagnet.evaluation.record import score_record
@@ -94,25 +94,27 @@ def test(args: argparse.Namespace) -> int:
     if args.show_dir is not None:
         runner.register_hook(ReferringVisualizationHook(args.show_limit, args.show_dir))
     scores: dict[str, Any] = {}
-    for split in changes:
-        runner._test_loop = loops.pop(split)
-        metrics = runner.test()
-        reports = [metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, ReferringSegMetric)]
-        scores[split] = score_record(
-            config=args.config,
-            checkpoint=args.checkpoint,
-            checkpoint_sha256=sha256,
-            split=split,
-            swap_expressions=args.swap_expressions,
-            metrics=metrics,
-            report=reports[0] if reports else {},
-            protocol=protocol,
-        )
-        if is_main_process():
-            print_scores(scores[split])
-            if args.metrics_out is not None:  # after every split: an interrupted run keeps what it has
-                write_json(Path(args.metrics_out), scores)
-    close_distributed()
+    with closing_distributed():
+        for split in changes:
+            runner._test_loop = loops.pop(split)
+            metrics = runner.test()
+            reports = [
+                metric.report for metric in runner.test_evaluator.metrics if isinstance(metric, ReferringSegMetric)
+            ]
+            scores[split] = score_record(
+                config=args.config,
+                checkpoint=args.checkpoint,
+                checkpoint_sha256=sha256,
+                split=split,
+                swap_expressions=args.swap_expressions,
+                metrics=metrics,
+                report=reports[0] if reports else {},
+                protocol=protocol,
+            )
+            if is_main_process():
+                print_scores(scores[split])
+                if args.metrics_out is not None:  # after every split: an interrupted run keeps what it has
+                    write_json(Path(args.metrics_out), scores)
     return 0
 
 

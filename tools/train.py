@@ -59,7 +59,7 @@ def train(args: argparse.Namespace) -> int:
         check_tokenizers,
         check_types,
     )
-    from mmmagnet.engine.distributed import close_distributed, setup_distributed
+    from mmmagnet.engine.distributed import closing_distributed, setup_distributed
     from mmmagnet.engine.hooks import StrictLoadHook
     from mmmagnet.engine.resume import set_resume
     from mmmagnet.utils.checkpoint import register_safe_loader
@@ -97,8 +97,8 @@ def train(args: argparse.Namespace) -> int:
     check_schedule(config, runner.train_loop)
     if config.get('load_from'):
         runner.register_hook(StrictLoadHook(config.load_from, bool(config.get('resume'))))
-    runner.train()
-    close_distributed()
+    with closing_distributed():
+        runner.train()
     return 0
 
 

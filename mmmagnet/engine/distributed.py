@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as distributed
@@ -58,11 +60,28 @@ def setup_distributed(config: Config) -> None:
     }
 
 
-def close_distributed() -> None:
-    """End a distributed run together; a process that exits while the group's threads live may abort."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.barrier()
-        # Gloo's threads need Python's lock to free the last messages, while whoever frees the group holds the lock and
-        # waits for the threads.
-        time.sleep(0.5)
+@contextmanager
+def closing_distributed() -> Iterator[None]:
+    """Run that ends without a hang where it is distributed: all processes together, or one alone after an error.
+
+    Gloo's threads need Python's lock to free the last messages. Whatever frees the group, or a model in
+    DistributedDataParallel, holds the lock and waits for the threads. So the threads get half a second first. The
+    model must be alive until then.
+
+    Example:
+        >>> with closing_distributed():
+        ...     runner.train()
+    """
+    try:
+        yield
+        if _in_group():
+            distributed.barrier()
+    finally:
+        if _in_group():
+            time.sleep(0.5)
+    if _in_group():
         distributed.destroy_process_group()
+
+
+def _in_group() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

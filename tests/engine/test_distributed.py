@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.multiprocessing
 from mmengine.config import Config
 
 from mmmagnet.engine import distributed
-from mmmagnet.engine.distributed import close_distributed, setup_distributed
+from mmmagnet.engine.distributed import closing_distributed, setup_distributed
 from mmmagnet.utils.errors import ConfigError
 
 
@@ -58,18 +59,38 @@ def test_a_launcher_that_did_not_start_the_process(monkeypatch, launcher, messag
 
 
 def train_and_close(rank, folder):
-    """Groups that are freed right after their last messages: without a pause, one of twenty hangs."""
+    """Groups that are freed right after their last messages. Without a pause, some of them hang, not in every run."""
     faulthandler.dump_traceback_later(120, exit=True)
     torch.set_num_threads(1)
 
     def train(group):
         torch.distributed.init_process_group('gloo', f'file://{folder}/{group}', rank=rank, world_size=2)
-        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(64, 64))
-        model(torch.randn(4, 64)).sum().backward()
-        close_distributed()
+        with closing_distributed():
+            model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(64, 64))
+            model(torch.randn(4, 64)).sum().backward()
 
     for group in range(20):
         train(group)
+
+
+@pytest.mark.parametrize(
+    ('initialized', 'error', 'expected'),
+    [
+        (True, None, ['barrier', 'sleep', 'destroy_process_group']),
+        (True, KeyboardInterrupt, ['sleep']),  # the others may never come to a barrier
+        (False, None, []),
+        (False, KeyboardInterrupt, []),
+    ],
+)
+def test_end_of_a_run(monkeypatch, initialized, error, expected):
+    done = []
+    monkeypatch.setattr('torch.distributed.is_initialized', lambda: initialized)
+    for name in ('torch.distributed.barrier', 'time.sleep', 'torch.distributed.destroy_process_group'):
+        monkeypatch.setattr(name, lambda *_, name=name: done.append(name.rsplit('.', 1)[1]))
+    with pytest.raises(error) if error else nullcontext(), closing_distributed():
+        if error:
+            raise error
+    assert done == expected
 
 
 @pytest.mark.slow

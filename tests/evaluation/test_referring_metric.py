@@ -169,6 +169,7 @@ def work(rank, world, folder):
         scores['error'] = str(error)
     with open(f'{folder}/{rank}.json', 'w') as file:  # noqa: PTH123
         json.dump(scores, file)
+    dist.barrier()
     dist.destroy_process_group()
 
 

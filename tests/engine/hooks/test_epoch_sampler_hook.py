@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, loops
 
 import mmmagnet  # noqa: F401
-from mmmagnet.engine.distributed import close_distributed, setup_distributed
+from mmmagnet.engine.distributed import closing_distributed, setup_distributed
 from mmmagnet.registry import MODELS, TRANSFORMS
 from mmmagnet.utils.errors import ConfigError
 
@@ -136,7 +136,8 @@ def train(config, stop=None, resume=None):
     recorder = Recorder(stop)
     runner.register_hook(recorder)
     try:
-        runner.train()
+        with closing_distributed():
+            runner.train()
     except StoppedError:
         return recorder.seen, None
     finally:
@@ -250,7 +251,6 @@ def run_process(rank, port, folder, config, stop, resume):
     torch.set_num_threads(1)
     seen, _ = train(config, stop, resume)
     (folder / f'rank_{rank}.json').write_text(json.dumps(seen))
-    close_distributed()
 
 
 def train_two(folder, config, stop=None, resume=None):
@@ -267,6 +267,7 @@ def train_two(folder, config, stop=None, resume=None):
         process.start()
     for process in processes:
         process.join(120)
+        process.kill()  # one that hangs
     assert [process.exitcode for process in processes] == [0, 0]
     return [json.loads((folder / f'rank_{rank}.json').read_text()) for rank in range(2)]
 

@@ -128,12 +128,15 @@ def test_two_processes_agree(make_runner):
         port = free.getsockname()[1]
     context = multiprocessing.get_context('fork')
     queue = context.Queue()
-    processes = [context.Process(target=run_process, args=(rank, port, make_runner, queue)) for rank in range(2)]
+    processes = [
+        context.Process(target=run_process, args=(rank, port, make_runner, queue), daemon=True) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     results = [queue.get(timeout=60) for _ in range(4)]
     for process in processes:
         process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
     for first, second in zip(
         *([result[1:] for result in results if result[0] == rank] for rank in range(2)), strict=True
     ):

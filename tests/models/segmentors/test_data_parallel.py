@@ -9,7 +9,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from networks import build_small, network_names, small_batch
 
-from mmmagnet.engine.distributed import close_distributed
+from mmmagnet.engine.distributed import closing_distributed
 
 pytestmark = pytest.mark.slow
 
@@ -19,18 +19,18 @@ def train(rank, folder, names):
     faulthandler.dump_traceback_later(600, exit=True)  # a process that waits for the other one says where
     torch.set_num_threads(1)
     torch.distributed.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2)
-    for name in names:
-        torch.manual_seed(0)
-        model = MMDistributedDataParallel(build_small(name).train(), find_unused_parameters=False)
-        wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
-        torch.manual_seed(rank)
-        try:
-            for _ in range(2):
-                losses = model.train_step(small_batch(), wrapper)
-            assert losses['loss'].isfinite()
-        except Exception as error:
-            raise AssertionError(name) from error
-    close_distributed()
+    with closing_distributed():
+        for name in names:
+            torch.manual_seed(0)
+            model = MMDistributedDataParallel(build_small(name).train(), find_unused_parameters=False)
+            wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+            torch.manual_seed(rank)
+            try:
+                for _ in range(2):
+                    losses = model.train_step(small_batch(), wrapper)
+                assert losses['loss'].isfinite()
+            except Exception as error:
+                raise AssertionError(name) from error
 
 
 def test_two_processes(tmp_path):
