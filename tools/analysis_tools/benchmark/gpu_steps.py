@@ -190,7 +190,7 @@ def _results(model: Any, batch: Batch, setting: Setting, precision: str, device:
 
 def check_memory(setting: Setting) -> Iterator[Row]:
     """Memory of MagNet's training step at batch 8 against its prediction (benchmark.py --mode memory)."""
-    for precision in ('fp32', 'bf16'):  # under autocast, GPUs keep more in fp32 than the CPU that predicts
+    for precision in ('fp32', 'bf16'):
         yield attempt({'precision': precision}, partial(_memory, setting, precision))
 
 

@@ -20,25 +20,21 @@ from torch.utils._pytree import tree_map
 
 from mmmagnet.utils.errors import ConfigError
 
-# Operations that autocast casts to fp32 on GPUs alone (PyTorch's "Autocast Op Reference").
-_FP32_ON_GPUS = (
-    *('acos', 'asin', 'cosh', 'cumprod', 'cumsum', 'dist', 'erfinv', 'exp', 'expm1', 'group_norm', 'layer_norm', 'log'),
-    *(
-        'log10',
-        'log1p',
-        'log2',
-        'log_softmax',
-        'norm',
-        'pow',
-        'reciprocal',
-        'rsqrt',
-        'sinh',
-        'softmax',
-        'softplus',
-        'sum',
-    ),
-    'tan',
-)
+# What autocast casts to fp32 on GPUs but not on CPUs: AT_FORALL_FP32 and its neighbours in ATen/autocast_mode.h.
+_FP32_ON_GPUS = """
+    acos asin cosh dist erfinv exp expm1 frobenius_norm.dim group_norm layer_norm log log10 log1p log2 logsumexp
+    native_layer_norm norm.Scalar norm.ScalarOpt_dim nuclear_norm nuclear_norm.dim pdist pow.Scalar pow.Tensor_Scalar
+    pow.Tensor_Tensor reciprocal renorm rms_norm rsqrt sinh softplus tan cosine_similarity
+    upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d upsample_nearest1d upsample_nearest2d
+    upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+"""
+
+# Those whose result alone becomes fp32.
+_FP32_RESULTS_ON_GPUS = """
+    cumprod cumsum linalg_matrix_norm linalg_matrix_norm.str_ord linalg_vector_norm log_softmax.int softmax.int sum
+    sum.dim_IntList
+"""
 
 
 @contextmanager
@@ -50,23 +46,37 @@ def casts_of_gpus() -> Iterator[None]:
         ...     torch.ones(2, dtype=torch.bfloat16).softmax(0).dtype
         torch.float32
     """
-    library = Library('aten', 'IMPL')  # it takes back what it replaces when it is deleted
-    for name in _FP32_ON_GPUS:
-        operation = getattr(torch.ops.aten, name)
-        for overload in operation.overloads():
-            library.impl(
-                f'{name}.{overload}'.removesuffix('.default'), _fp32(getattr(operation, overload)), 'AutocastCPU'
-            )
-    yield
+    library = Library('aten', 'IMPL')
+    for names, cast in ((_FP32_ON_GPUS, _on_fp32), (_FP32_RESULTS_ON_GPUS, _to_fp32)):
+        for name in names.split():
+            operation, _, overload = name.partition('.')
+            library.impl(name, cast(getattr(getattr(torch.ops.aten, operation), overload or 'default')), 'AutocastCPU')
+    try:
+        yield
+    finally:
+        library._destroy()
 
 
-def _fp32(operation: Callable[..., Any]) -> Callable[..., Any]:
-    def cast(value: Any) -> Any:
-        return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
+def _is_half(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
 
+
+def _on_fp32(operation: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
+        given = tree_map(lambda value: value.float() if _is_half(value) else value, (args, kwargs))
         with torch.autocast('cpu', enabled=False):
-            return operation(*tree_map(cast, args), **tree_map(cast, kwargs))
+            return operation(*given[0], **given[1])
+
+    return call
+
+
+def _to_fp32(operation: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        typed = any(isinstance(value, torch.dtype) for value in (*args, *kwargs.values()))
+        if _is_half(args[0]) and not typed:
+            kwargs['dtype'] = torch.float32
+        with torch.autocast('cpu', enabled=False):
+            return operation(*args, **kwargs)
 
     return call
 
