@@ -72,16 +72,12 @@ def closing_distributed() -> Iterator[None]:
         >>> with closing_distributed():
         ...     runner.train()
     """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        yield
+        return
     try:
         yield
-        if _in_group():
-            distributed.barrier()
+        distributed.barrier()
     finally:
-        if _in_group():
-            time.sleep(0.5)
-    if _in_group():
-        distributed.destroy_process_group()
-
-
-def _in_group() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+        time.sleep(0.5)
+    distributed.destroy_process_group()
