@@ -10,6 +10,7 @@ from activation_memory import activation_bytes
 from measurements import count_gflops
 from mmengine.config import ConfigDict
 from steps import TrainingStep, make_batch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from training_memory import casts_of_gpus, training_memory
 
 from mmmagnet.registry import MODELS
@@ -87,6 +88,9 @@ def test_types_of_gpus():
     for value, make in zip(found, (*half, *single), strict=True):
         assert torch.allclose(value.float(), make(x.float()).float(), atol=0.1, rtol=0.02)
     assert plain == [torch.bfloat16] * len(plain) and whole.dtype == torch.int64
+    with casts_of_gpus(), FakeTensorMode() as mode, torch.autocast('cpu', torch.bfloat16):
+        shapes = mode.from_tensor(x)
+        assert [make(shapes).dtype for make in (*half, *single)] == [value.dtype for value in found]
     with torch.autocast('cpu', torch.bfloat16):
         assert x.softmax(-1).dtype == F.interpolate(x, size=(3, 3)).dtype == torch.bfloat16
 
